@@ -1,5 +1,6 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -12,9 +13,10 @@ from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import CREDENTIAL_BYTES_MAX, Phase, Report
+from metering_service.usecases.stream_messages import Raised
 from tallygate._wire.enums import decode_table, encode_table
 from tallygate._wire.times import decode_ns, encode_duration_into, encode_timestamp, is_normal
-from tallygate.metering.v1 import decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
+from tallygate.metering.v1 import columns_pb2, decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
 
 _PHASES: Final = decode_table(report_pb2.ReportPhase, Phase)
 _REASONS: Final = encode_table(decision_pb2.DecisionReason, Reason)
@@ -42,6 +44,7 @@ def decode_report(message: report_pb2.TokenReport, service: str, *, default_phas
         message.credential_sha256,
         message.model,
         message.source_address,
+        handle=message.handle if message.HasField("handle") else None,
     )
     return _with_key(report, message.credential) if message.credential else report
 
@@ -131,6 +134,14 @@ def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> 
         message.receipt.CopyFrom(encode_receipt(decision.receipt))
     if decision.service:
         message.service = decision.service
+
+
+def encode_raised_into(message: columns_pb2.GrantColumns, raised: Sequence[Raised]) -> None:
+    """Raised grants, one entry each."""
+    message.sequences.extend([each.sequence for each in raised])
+    message.handles.extend([each.handle for each in raised])
+    message.output_ceiling_tokens.extend([each.grant.output_ceiling_tokens for each in raised])
+    message.resume.extend([each.grant.resume for each in raised])
 
 
 def _encode_denial_into(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from metering_service.domain.report import echo
 from tallygate._server.grpc.unreadable import as_bytes, explain
+from tallygate.metering.v1.columns_pb2 import ProgressColumns
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest
 from tallygate.metering.v1.report_pb2 import TokenReport
 
@@ -31,10 +32,11 @@ class PartlyReadable(NamedTuple):
     first_sequence: int
     reports: list[Any]
     """Each a TokenReport or an UnreadableReport."""
+    columns: ProgressColumns
 
 
 def decode_meter_request(data: bytes) -> MeterRequest | PartlyReadable:
-    """A message of the stream. Raises DecodeError where not even its reports can be told apart."""
+    """A message of the stream. Raises DecodeError where its reports cannot be told apart or its columns not read."""
     try:
         return MeterRequest.FromString(data)
     except DecodeError:
@@ -51,7 +53,7 @@ def _each_by_itself(envelope: Any) -> PartlyReadable:
         except DecodeError:
             reports.append(_unreadable(data) if explained < EXPLAINED_MAX else UnreadableReport("", UNEXPLAINED))
             explained += 1
-    return PartlyReadable(envelope.first_sequence, reports)
+    return PartlyReadable(envelope.first_sequence, reports, ProgressColumns.FromString(envelope.columns))
 
 
 def _unreadable(data: bytes) -> UnreadableReport:

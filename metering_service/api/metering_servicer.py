@@ -1,7 +1,7 @@
 """The Meter stream and its unary siblings."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import grpc
@@ -24,8 +24,33 @@ from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
 UNSAID_MAX: Final = 8_192
 """Maximum of decisions that wait for a client which does not read."""
+COALESCE_S: Final = 0.002
+"""Maximum delay of an answer to columns which says nothing by name."""
 FULL_POLL_S: Final = 0.05
 """Interval at which a full node is asked whether it has room again."""
+
+
+class _Soon:
+    """Calls back a little later, once for all that is asked for until then."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def call(self) -> None:
+        """Call back, be it together with others."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(COALESCE_S, self._run)
+
+    def cancel(self) -> None:
+        """Call back no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _run(self) -> None:
+        self._timer = None
+        self._callback()
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -52,7 +77,8 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         # Nothing is awaited between the gate and here, so no change of the caller's rights is missed.
         shown = shown_by(current_caller())
         rights = shown.rights if shown is not None else None
-        session, said = MeterStream(self._node, news.set, rights), pb.MeterResponse()
+        soon = _Soon(news.set)
+        session, said = MeterStream(self._node, news.set, rights, soon.call), pb.MeterResponse()
         if shown is not None:
             shown.users[session] = None
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
@@ -78,6 +104,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         finally:
             reader.cancel()
             drained.cancel()
+            soon.cancel()
             if shown is not None:
                 shown.users.pop(session, None)
             session.close()
@@ -91,7 +118,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     ) -> None:
         try:
             async for message in messages:
-                if len(message.reports) > REPORTS_PER_MESSAGE_MAX:
+                if len(message.reports) + len(message.columns.handles) > REPORTS_PER_MESSAGE_MAX:
                     raise InvalidRequestError(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
@@ -115,12 +142,14 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     await asyncio.sleep(FULL_POLL_S)
                 if room.full_accounts and not accounts:
                     # It takes time, so it is found out once, and only where it matters.
-                    accounts = session.accounts_of_work(message.reports)
+                    accounts = session.accounts_of_work(message.reports, message.columns)
                 if session.has_room_for(accounts):
                     decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
-                    session.take(message.first_sequence, message.reports, decode)
+                    steps = session.take(message.first_sequence, message.reports, decode, message.columns)
                     # What was decided goes out before another stream is heard, and calls have their turn.
                     await asyncio.sleep(0)
+                    for _ in steps:
+                        await asyncio.sleep(0)
                     return
             await asyncio.sleep(FULL_POLL_S)
 

@@ -110,6 +110,11 @@ class Decision(NamedTuple):
         """Whether it may go on."""
         return self.reason is None
 
+    @property
+    def raises(self) -> bool:
+        """Whether it says that a grant was raised and is not the last one, and nothing else."""
+        return self.reason is None and self.grant is not None and not self.grant.is_final and self.receipt is None
+
 
 def deny(
     request_id: str,

@@ -52,7 +52,7 @@ class RequestRecord(NamedTuple):
     base_input_tokens: int = 0
     base_output_tokens: int = 0
     place: int | None = None
-    """Where later counts than these may lie while it runs (see `CountsPages`)."""
+    """Where later counts than these may lie while it runs (see `RunningCounts`)."""
     ranks: Ranks = ()
     """How the counts rank; empty where that is as of one report, a finish if it is FINISHED (see `tally`)."""
     hold_for_us: int = 0

@@ -9,6 +9,7 @@ REQUEST_ID_BYTES_MAX: Final = 64
 SERVICE_BYTES_MAX: Final = 256
 TOKENS_MAX: Final = 100_000_000
 HOLD_FOR_NS_MAX: Final = 3_600 * 1_000_000_000
+HANDLES_MAX: Final = 131_072
 LABELS_MAX: Final = 8
 LABEL_BYTES_MAX: Final = 64
 CREDENTIAL_BYTES_MAX: Final = 256
@@ -54,6 +55,8 @@ class Report(NamedTuple):
     source_address: str = ""
     key_team: str = ""
     """Id of the API key's team, once the key is known; empty for none."""
+    handle: int | None = None
+    """The number that stands for the request in columns of this stream from now on."""
 
     @property
     def concerns_whole(self) -> bool:
@@ -77,6 +80,7 @@ def problem(report: Report) -> str | None:
         report.unreadable
         or _problem_of_names(report)
         or _problem_of_counts(report)
+        or (_problem_of_handle(report.handle) if report.handle is not None else None)
         or (_problem_of_whole(report) if report.concerns_whole else None)
         or (_problem_of_labels(report) if report.labels else None)
         or (_problem_of_key(report) if report.key_sha256 or report.model or report.source_address else None)
@@ -108,6 +112,10 @@ def _problem_of_counts(report: Report) -> str | None:
     if report.max_output_tokens is not None and not 0 <= report.max_output_tokens <= TOKENS_MAX:
         return f"max_output_tokens is not between 0 and {TOKENS_MAX:,}."
     return None
+
+
+def _problem_of_handle(handle: int) -> str | None:
+    return None if 0 <= handle < HANDLES_MAX else f"handle is not between 0 and {HANDLES_MAX - 1:,}."
 
 
 def _problem_of_whole(report: Report) -> str | None:

@@ -1,6 +1,5 @@
 """A request while this node knows it: its counts, what is held for it, what was booked of it."""
 
-from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
@@ -8,14 +7,15 @@ from metering_service.domain.decision import Decision
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.rate_charges import RateCharges
-from metering_service.domain.receipt import Receipt, Used, used
+from metering_service.domain.receipt import Receipt, Used
 from metering_service.domain.records import RequestKey, RequestRecord, RequestState
 from metering_service.domain.request_parts import PartStart, front_of
 from metering_service.domain.resume_token import encode
+from metering_service.domain.running_counts import LINE, NO_SLOT, NO_TICKET, TICKET, TOTAL, RunningCounts
 from metering_service.domain.stamp import Stamp
 
 EVERY_REPORT: Final = -1
-NOTHING_FRESH: Final = -1
+"""Stands for the greatest output that needs no answer where every report has to be looked at."""
 NOTHING_HELD: Final = HeldUnits()
 NOTHING_USED: Final = Used(0, 0, 0, 0)
 NOT_BOOKED: Final = Receipt()
@@ -40,8 +40,8 @@ class Earlier(NamedTuple):
 class Request:
     """One part of a request: what this node grants and books of it.
 
-    One object, not three: facts, counts on the fast road and the slot in the checkpoint are read together for every
-    report, and of a hundred thousand open requests each further object would take 7 MB.
+    While it runs, its latest counts are with those of all others (`RunningCounts`): what takes the fast road comes by
+    here only when `tally` is read.
 
     Attributes:
         part: Name of this authorisation, unique for ever; empty for a finish without one.
@@ -61,26 +61,12 @@ class Request:
         booked: Units that are booked of each pot; zero until the first booking.
         earlier: Of a booked part, those that lead to it, the first one first, for counts that come late.
         is_corrected: More is known of a booked part than its record says.
-        quiet_tokens: Greatest cumulative output class that needs no answer (see `MeterStream.take`); below zero where
-            every report has to be looked at.
-        output_tokens: Cumulative output class, the predecessor's part included.
-        known_input: Input of the last report; with the other `known_*` and `fresh_*` it has the latest counts as plain
-            integers, which `tally` merges in when it is read.
-        on_record: The record was written, or is about to be, and nothing but the counts has changed since.
-        dirty: The counts wait for a checkpoint.
-        place: Where the counts lie among the pages of counts; None as long as nothing of it can be on record.
+        running: Where its latest counts are; None before it runs, and once it is booked.
+        slot: Which of them are its own.
         lowered_from: Tokens of each class that may be on record of this part, where less has been said since.
-        packed_in: Number of the commit that has the counts.
-        durable_callbacks: Called once the counts are committed; mostly none, as an empty one would take 64 bytes.
     """
 
     _tally: Tally
-    fresh_output: int
-    fresh_reasoning: int
-    known_input: int
-    known_cached_input: int
-    known_cache_write: int
-    output_tokens: int
 
     __slots__ = (  # noqa: RUF023  # in groups
         # What it is.
@@ -107,7 +93,7 @@ class Request:
         "is_owned",
         "is_final",
         "stop_sent",
-        "session",
+        "_session",
         # What is held and booked of it.
         "held",
         "granted_output_tokens",
@@ -116,22 +102,11 @@ class Request:
         "receipt",
         "booked_us",
         "is_corrected",
-        # Its counts, and the fast road of progress.
+        # Its counts.
         "_tally",
-        "quiet_tokens",
-        "output_tokens",
-        "known_input",
-        "known_cached_input",
-        "known_cache_write",
-        "fresh_output",
-        "fresh_reasoning",
-        # Its slot in the checkpoint.
-        "on_record",
-        "dirty",
-        "place",
+        "running",
+        "slot",
         "lowered_from",
-        "packed_in",
-        "durable_callbacks",
     )
 
     def __init__(
@@ -155,12 +130,10 @@ class Request:
         self.debt_allowed = debt_allowed
         self.start_us = start_us
         self.hold_for_us = self.hold_until_ns = 0
-        self.quiet_tokens = EVERY_REPORT
-        self.place: int | None = None
+        self.running: RunningCounts | None = None
+        self.slot = NO_SLOT
         self.lowered_from = NOTHING_LOWERED
         self._tally = NOTHING
-        self.fresh_output = NOTHING_FRESH
-        self.output_tokens = self.known_input = self.known_cached_input = self.known_cache_write = 0
         self.held = NOTHING_HELD
         self.booked = NOTHING_USED
         self.receipt = NOT_BOOKED
@@ -179,49 +152,97 @@ class Request:
         self.earlier: tuple[Earlier, ...] = ()
         self.labels: tuple[tuple[str, str], ...] = ()
         self.is_corrected = False
-        self.dirty = False
-        self.packed_in = 0
-        self.on_record = False
-        self.session: Listener | None = None
-        self.durable_callbacks: dict[Callable[[], None], None] | None = None
+        self._session: Listener | None = None
+
+    def run_in(self, running: RunningCounts) -> None:
+        """It begins to run on this node."""
+        self.running, self.slot = running, running.take(self)
+        running.set(self.slot, self._tally.counts)
+
+    def run_no_more(self) -> None:
+        """It is booked: its slot is free for another one."""
+        if self.running is not None:
+            self._tally = self.tally
+            self.running.give_back(self.slot)
+            self.running, self.slot = None, NO_SLOT
+
+    def leave_fast_road(self) -> None:
+        """From now on every report of it is looked at, until a stream is given a new ticket."""
+        if self.running is not None:
+            self.running.dismiss(self.slot)
+
+    @property
+    def takes_fast_road(self) -> bool:
+        """Whether some stream's progress may pass without a look at it."""
+        return self.running is not None and self.running.lines[self.slot * LINE + TICKET] != NO_TICKET
+
+    @property
+    def session(self) -> Listener | None:
+        """The stream that speaks for it; None where nobody does, and where only calls do."""
+        return self._session
+
+    @session.setter
+    def session(self, session: Listener | None) -> None:
+        if session is not self._session:
+            self.leave_fast_road()
+            self._session = session
+
+    @property
+    def on_record(self) -> bool:
+        """Whether the record was written, or is about to be, and nothing but the counts has changed since."""
+        return self.running is not None and self.running.is_recorded[self.slot] == 1
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the counts wait for a checkpoint."""
+        return self.running is not None and self.running.dirty[self.slot] == 1
+
+    @property
+    def place(self) -> int | None:
+        """Where the counts lie among the pages of counts; None as long as nothing of it can be on record."""
+        return self.running.place_of(self.slot) if self.running is not None else None
+
+    def terms_changed(self) -> None:
+        """Something else than its counts changed: the next checkpoint writes the whole record."""
+        if self.running is not None:
+            self.running.dismiss(self.slot)
+            self.running.is_recorded[self.slot] = 0
+
+    @property
+    def output_tokens(self) -> int:
+        """Cumulative output class, the predecessor's part included."""
+        if self.running is not None:
+            return self.running.lines[self.slot * LINE + TOTAL]
+        return self._tally.output[1]
 
     @property
     def tally(self) -> Tally:
         """The merged counts of all reports so far."""
-        if self.fresh_output >= 0:
-            counts = Counts(*self.latest)
-            self.fresh_output = NOTHING_FRESH
-            self._tally = self._tally.merge(Tally.of(counts, finish=False))
-        return self._tally
+        running, tally = self.running, self._tally
+        if running is not None and running.lines[self.slot * LINE + TOTAL] > tally.output[1]:
+            tally = self._tally = tally.merge(Tally.of(Counts(*running.kinds(self.slot)), finish=False))
+        return tally
 
     @tally.setter
     def tally(self, tally: Tally) -> None:
-        if self.place is not None and (tally.input[1] < self._tally.input[1] or tally.output[1] < self.output_tokens):
+        if tally.input[1] < self._tally.input[1] or tally.output[1] < self.output_tokens:
             self._note_lowered()
         self._tally = tally
-        self.fresh_output = NOTHING_FRESH
-        self.output_tokens = tally.output[1]
-        self.expect_input(tally.counts)
+        if self.running is not None:
+            self.running.dismiss(self.slot)
+            self.running.set(self.slot, tally.counts)
 
     def learn(self, tally: Tally) -> None:
         """Merge what was said. A report that only sorts the same tokens otherwise changes nothing that is booked."""
         known = self.tally
         merged = known.merge(tally)
         if self.is_open:
-            if self.on_record and not (known.is_plain and merged.is_plain):
-                self.on_record = False
+            if not (known.is_plain and merged.is_plain):
+                self.terms_changed()
             self.tally = merged
         elif known.learns_from(merged):
             self.tally = merged
             self.is_corrected = True
-
-    @property
-    def latest(self) -> tuple[int, int, int, int, int]:
-        """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
-        if self.fresh_output < 0:
-            return self._tally.counts
-        known_input, known_cached_input = self.known_input, self.known_cached_input
-        return known_input, known_cached_input, self.known_cache_write, self.fresh_output, self.fresh_reasoning
 
     @property
     def counts(self) -> Counts:
@@ -257,8 +278,9 @@ class Request:
         )
 
     def expect_input(self, counts: Counts) -> None:
-        """The input that the fast road may expect of progress: as said before or, not usage yet, as authorised."""
-        self.known_input, self.known_cached_input, self.known_cache_write = counts[:3]
+        """The input that the fast road may expect of progress: not usage yet, as authorised."""
+        if self.running is not None:
+            self.running.expect_input(self.slot, counts)
 
     def start_at(self, start: PartStart) -> None:
         """Begin where another part ends, on the terms that were agreed with it."""
@@ -359,33 +381,3 @@ class Request:
             stamp.hour_us,
             stamp.pots,
         )
-
-
-def revive(record: RequestRecord) -> Request:
-    """A request as its record left it: booked as far as the receipt goes."""
-    price = Price(record.receipt.price_version, *record.price_nanos_per_million)
-    request = Request(
-        record.request_id,
-        record.part,
-        service=record.service,
-        service_uid=record.service_uid,
-        price=price,
-        debt_allowed=record.debt_allowed,
-        start_us=record.start_us,
-        stamp=record.stamp,
-    )
-    request.tally = record.tally
-    request.state = record.state
-    request.authorised = record.part != ""
-    request.is_owned = True
-    request.receipt = record.receipt
-    request.held = record.held
-    request.booked_us = record.booked_us
-    request.labels = record.labels
-    request.predecessor_part = record.predecessor_part
-    request.base_input_tokens = record.base_input_tokens
-    request.base_output_tokens = record.base_output_tokens
-    request.hold_for_us = record.hold_for_us
-    if record.booked_us is not None:
-        request.booked = used(record.receipt)
-    return request

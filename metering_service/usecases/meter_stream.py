@@ -1,15 +1,17 @@
 """One Meter stream: sequence numbers, two watermarks, and the decisions to send next. It knows no wire."""
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final
 
+from metering_service.domain.counts_page import SLOT_MASK
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import MeteringError, RightsChangedError, SequenceGapError
-from metering_service.domain.report import Phase, Report
+from metering_service.domain.handles import Entry, Handles, WireColumns
+from metering_service.domain.report import HANDLES_MAX, Phase, Report
 from metering_service.domain.request import Request
+from metering_service.domain.running_counts import LINE, REASONING, TOTAL
 from metering_service.usecases.access.stream_access import StreamAccess
 from metering_service.usecases.lookups.parked import leave
 from metering_service.usecases.lookups.service_choice import choose
@@ -20,183 +22,225 @@ from metering_service.usecases.state.look_up_rate import LookUpRate
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Outcome, Parked, PendingCommits
 from metering_service.usecases.state.waiting_room import account_of
+from metering_service.usecases.stream_columns import UNORDERED_ENTRY, ColumnRoad
+from metering_service.usecases.stream_memory import StreamMemory
+from metering_service.usecases.stream_messages import AUTHORIZE, PROGRESS, Outgoing, Raised, WireReport
 from tallygate._access.rights import Rights
 from tallygate._access.scope import scope_of_resource
 
-PROGRESS: Final = Phase.PROGRESS.value
-"""Phase of a progress report, as it is on the wire."""
-AUTHORIZE: Final = Phase.AUTHORIZE.value
-"""Phase of a report that asks for leave, as it is on the wire."""
-
-NAMES_MAX = 65_536
-"""Maximum of requests whose service one stream remembers, beside those that run: later reports need not name it."""
-
-TOKENS_MAX: Final = 16_384
-"""Maximum of resume tokens that one stream keeps, of requests that this node does not know yet."""
-
-SHOWN_MAX: Final = 16_384
-"""Maximum of requests whose API key one stream keeps until their service is known."""
-
 PENDING_MAX: Final = 64
 """Maximum of messages that become durable one by one; while the database is away, later ones do so together."""
-
-Named: TypeAlias = tuple[int | None, Decision]
-"""A decision and the number of the report that it answers; None for an unasked one."""
-
-
-class WireUsage(Protocol):
-    """Counts as they came: what the fast road reads of them."""
-
-    input_tokens: int
-    cached_input_tokens: int
-    cache_write_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-
-
-class WireReport(Protocol):
-    """A report as it came: what the fast road reads of it."""
-
-    request_id: str
-    service: str
-    credential: str
-    credential_sha256: bytes
-    resume: bytes
-    estimated: bool
-    whole: bool
-
-    @property
-    def phase(self) -> int:
-        """Its number on the wire."""
-
-    @property
-    def usage(self) -> WireUsage:
-        """Its counts."""
-
-
-class ShownKey(NamedTuple):
-    """What a report showed by which its service is found."""
-
-    key_sha256: bytes
-    model: str
-    source_address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """What goes into the next message."""
-
-    answered_through: int
-    durable_through: int
-    grants_valid_for_ms: int
-    decisions: tuple[Named, ...]
+SLOW_STEP = 256
+"""Number of reports that are looked at in one go; then others have a turn."""
+COALESCED_MAX: Final = 8
+"""Maximum of messages with columns that are answered together, as long as nothing is to be said by name."""
+UNSAID_GRANTS_MAX: Final = 1_024
+"""Maximum of raised grants that wait for that."""
 
 
 class MeterStream:
-    """The state of one stream. `wake` is called when there is something to say.
+    """The state of one stream. `wake` is called when there is something to say, `wake_soon` where that may wait.
 
     `rights`: of its caller; None at a node that asks for no proof.
     """
 
-    def __init__(self, node: Node, wake: Callable[[], None], rights: Rights | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        wake: Callable[[], None],
+        rights: Rights | None = None,
+        wake_soon: Callable[[], None] | None = None,
+    ) -> None:
         self.keeps_open = True
-        self.problem: MeteringError | None = None
-        """Why the stream ends at once, if it does."""
+        self.problem: MeteringError | None = None  # why the stream ends at once, if it does
         self._access = StreamAccess(rights) if rights is not None else None
         self._node = node
         self._wake = wake
+        self._wake_soon = wake_soon or wake
+        self._decode: Callable[[Any, str], Report]
         self._last_sequence = 0
+        self._undecided = 0  # the first report of the last message that is not decided on yet; 0: they all are
         self._durable_through = 0
         self._parked: set[int] = set()
         self._pending: deque[tuple[int, PendingCommits]] = deque()
-        self._names: OrderedDict[str, str] = OrderedDict()
-        self._following: dict[str, Request] = {}
-        self._tokens: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._shown: OrderedDict[str, ShownKey] = OrderedDict()
+        self._memory = StreamMemory(node.services, lambda request_id: self._following.pop(request_id, None))
+        self._following: dict[str, tuple[int, int, int, int, int, int]] = {}
+        # Without a handle: ticket, and while that holds where the line begins, the quiet output, the input by kind.
+        self._handles = Handles()
         self.look_ups = LookUpRate(node.settings.key_look_ups_per_s)
-        self._said: list[Named] = []
+        self._columns = ColumnRoad(node, self._handles, self._follow)
+        self._said = self._columns.said
+        self._handles_max = HANDLES_MAX
+        self._coalesces = False
+        self._unanswered_messages = 0
         self._has_news = False
         self._is_leaving = False
 
-    def take(self, first_sequence: int, reports: Sequence[WireReport], decode: Callable[[Any, str], Report]) -> None:
-        """Decide on a message's reports, all in one pass. `decode` is given the service. Raises SequenceGapError.
+    def take(
+        self,
+        first_sequence: int,
+        reports: Sequence[WireReport],
+        decode: Callable[[Any, str], Report],
+        columns: WireColumns | None = None,
+    ) -> Iterator[None]:
+        """Decide on a message; `decode` is given the service. Raises SequenceGapError.
+
+        What needs no look at its request is taken in at once, and of the rest one step. Returns the other steps, to be
+        taken with a turn for others in between; until then the watermark does not pass what is not decided.
+        """
+        if self._is_leaving:
+            return iter(())
+        entries = len(columns.handles) if columns is not None else 0
+        if (count := entries + len(reports)) and first_sequence != self._last_sequence + 1:
+            raise SequenceGapError(self._last_sequence + 1, first_sequence)
+        pending = self._next_pending()
+        pending.expect()
+        self._undecided = self._last_sequence + 1
+        self._last_sequence += count
+        self._pending.append((self._last_sequence, pending))
+        self._coalesces = entries > 0
+        self._decode = decode
+        steps = self._steps(reports, columns if entries else None, pending)
+        next(steps, None)
+        return steps
+
+    def _steps(
+        self, reports: Sequence[WireReport], columns: WireColumns | None, pending: PendingCommits
+    ) -> Iterator[None]:
+        first = self._undecided
+        if columns is not None:
+            left = self._columns.take(columns, first, pending)
+            for begin in range(0, len(left), SLOW_STEP):
+                if begin:
+                    self._undecided = first + left[begin].position
+                    self._news()
+                    yield
+                    if not self.keeps_open:
+                        return
+                self._decide_entries(left[begin : begin + SLOW_STEP], first, pending)
+            first += len(columns.handles)
+        position = 0
+        while (position := self._take_reports(reports, position, first, pending)) < len(reports):
+            self._undecided = first + position
+            self._news()
+            yield
+            if not self.keeps_open:
+                return
+        self._undecided = 0
+        self._unanswered_messages += 1
+        self._news(soon=self._coalesces and not self._said)
+        pending.done()
+
+    def _take_reports(self, reports: Sequence[WireReport], begin: int, first: int, pending: PendingCommits) -> int:
+        """Decide on reports from `begin` on, until so many had to be looked at; where to go on.
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
         only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
         message, as integers, and leaves everything else to `_decide`: an eleventh of the time. Written out in the loop,
         since a call for each report would cost as much as all the rest of it.
         """
-        if self._is_leaving:
-            return
-        if reports and first_sequence != self._last_sequence + 1:
-            raise SequenceGapError(self._last_sequence + 1, first_sequence)
-        pending = self._next_pending()
-        pending.expect()
+        running, room = self._node.checkpoints.running, SLOW_STEP
         # While the node is cut off, what goes on is answered by name.
         following = self._following if self._node.leases_valid else {}
-        sequence, checkpoints = self._last_sequence, self._node.checkpoints
-        counted = False
-        for report in reports:
-            sequence += 1
-            if report.phase == PROGRESS and (request := following.get(report.request_id)) is not None:
+        lines, dirty, counted = running.lines, running.dirty, False
+        for position in range(begin, len(reports)):
+            report = reports[position]
+            if report.phase == PROGRESS and (known := following.get(report.request_id)) is not None:
+                ticket, at, quiet_tokens, input_tokens, cached_tokens, written_tokens = known
                 usage = report.usage
                 output, reasoning = usage.output_tokens, usage.reasoning_tokens
                 if (
-                    request.output_tokens < output + reasoning <= request.quiet_tokens
+                    lines[at] == ticket
+                    and lines[at + TOTAL] < output + reasoning <= quiet_tokens
                     and output >= 0
                     and reasoning >= 0
-                    and usage.input_tokens == request.known_input
-                    and usage.cached_input_tokens == request.known_cached_input
-                    and usage.cache_write_tokens == request.known_cache_write
-                    and request.session is self
+                    and usage.input_tokens == input_tokens
+                    and usage.cached_input_tokens == cached_tokens
+                    and usage.cache_write_tokens == written_tokens
                     and not (report.service or report.resume or report.estimated or report.whole)
+                    and not report.HasField("handle")
                 ):
-                    request.fresh_output, request.fresh_reasoning = output, reasoning
-                    request.output_tokens = output + reasoning
-                    if not request.dirty:
-                        checkpoints.note_counts(request)
+                    lines[at + TOTAL], lines[at + REASONING] = output + reasoning, reasoning
+                    dirty[ticket & SLOT_MASK] = 1
                     counted = True
                     continue
-            self._decide(decode(report, self._service_of(report)), sequence, pending)
-        if counted and checkpoints.when_checkpointed(pending.done):
-            pending.expect()
-        self._last_sequence = sequence
-        self._pending.append((sequence, pending))
-        self._news()
-        pending.done()
+            if not room:
+                end = position
+                break
+            room -= 1
+            self._decide(self._decode(report, self._memory.service_of(report)), first + position, pending)
+            lines, dirty = running.lines, running.dirty
+        else:
+            end = len(reports)
+        if counted:
+            self._node.checkpoints.await_counts(pending)
+        return end
 
-    def _decide(self, report: Report, sequence: int, pending: PendingCommits) -> None:
-        """The road of every other report."""
+    def _decide_entries(self, entries: Sequence[Entry], first: int, pending: PendingCommits) -> None:
+        """The road of entries that have to be looked at: as of reports that say the same."""
+        columns, handles, has_renewed = self._columns, self._handles, False
+        may_renew = columns.may_renew
+        for entry in entries:
+            request_id = handles.id_of(entry.handle)
+            sequence = first + entry.position
+            if not (request_id and entry.follows):
+                wrong = f"handle {entry.handle} is not bound." if entry.follows else UNORDERED_ENTRY
+                self._said.append((sequence, deny(request_id, Reason.INVALID_REPORT, message=wrong)))
+            elif may_renew and columns.renew(entry, sequence):
+                has_renewed = True
+            else:
+                report = columns.as_report(entry, request_id, self._memory.named(request_id))
+                self._decide(report, sequence, pending, entry.handle)
+        if has_renewed:
+            self._node.checkpoints.await_counts(pending)
+
+    def _decide(self, report: Report, sequence: int, pending: PendingCommits, handle: int | None = None) -> None:
+        """The road of every other report. `handle`: of the column's entry that says it."""
         if not report.service:
-            report = self._with_key(report)
+            report = self._memory.with_key(report)
         refused = malformed(report)
         if refused is not None:
             self._said.append((sequence, refused))
             return
+        self._leave_fast_road(report)
         if not report.service:
             self._choose(report, sequence, pending)
             return
-        self._name(report.request_id, report.service)
-        self._following.pop(report.request_id, None)
+        self._memory.name(report.request_id, report.service)
         teams = self._access.teams(report.service) if self._access is not None else None
         if teams is not None and not teams:
             # As of a service that there is not: nothing that belongs to others is touched, or learnt of.
             self._said.append((sequence, deny(report.request_id, Reason.UNKNOWN_SERVICE)))
             return
-        report = self._with_token(report)
+        report = self._memory.with_token(report)
         answer = process(self._node, report, self, sequence, pending, teams=teams)
         if report.resume:
-            self._keep_token(report)
+            self._memory.keep_token(report)
+        # While the node is cut off, grants are valid as each of them says.
+        if handle is not None and isinstance(answer, Decision) and answer.raises and self._node.leases_valid:
+            assert answer.grant is not None
+            self._columns.raised.append(Raised(sequence, handle, answer.grant))
+            answer = None
         self._take_answer(report, report.service, sequence, answer)
+
+    def _leave_fast_road(self, report: Report) -> None:
+        """Nothing of a request passes until its report is decided on. Its handle is bound, or by a finish unbound."""
+        request_id, handles = report.request_id, self._handles
+        self._following.pop(request_id, None)
+        if report.phase is Phase.FINISH:
+            handles.unbind(request_id)
+            return
+        if report.handle is not None:
+            handles.bind(report.handle, request_id)
+        handle = handles.handle_of(request_id)
+        if handle is not None:
+            handles.set_ticket(handle)
 
     def _choose(self, report: Report, sequence: int, pending: PendingCommits) -> None:
         """The road of a report that leaves it to an API key which service it is about."""
-        self._following.pop(report.request_id, None)
-        self._shown[report.request_id] = ShownKey(report.key_sha256, report.model, report.source_address)
-        if len(self._shown) > SHOWN_MAX:
-            self._shown.popitem(last=False)
+        self._memory.show_key(report)
         answer = choose(self._node, report, self, sequence, pending, scope=self._teams if self._access else None)
-        self._take_answer(report, self._names.get(report.request_id, ""), sequence, answer)
+        self._take_answer(report, self._memory.named(report.request_id), sequence, answer)
 
     def _take_answer(self, report: Report, service: str, sequence: int, answer: Outcome) -> None:
         if isinstance(answer, Parked):
@@ -217,14 +261,20 @@ class MeterStream:
             return
         if self._node.keys.of_request and service.config and ended(self._node, service.config, request):
             return
-        request.quiet_tokens = service.quiet_tokens(request)
-        if request.quiet_tokens >= 0:
-            self._following[request.request_id] = request
+        quiet_tokens, running = service.quiet_tokens(request), request.running
+        if quiet_tokens < 0 or running is None:
+            return
+        ticket, handle = running.admit(request.slot, quiet_tokens), self._handles.handle_of(request_id)
+        if handle is None:
+            input_kinds = running.kinds(request.slot)[:3]
+            self._following[request.request_id] = ticket, request.slot * LINE, quiet_tokens, *input_kinds
+        else:
+            self._handles.set_ticket(handle, ticket)
 
     def named(self, request_id: str, service: str) -> None:
         """An API key has led a request to this service: later reports need not name it."""
-        self._shown.pop(request_id, None)
-        self._name(request_id, service)
+        self._memory.forget_key(request_id)
+        self._memory.name(request_id, service)
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
         """Queue the decision on a report that was parked; the watermark may move."""
@@ -247,15 +297,21 @@ class MeterStream:
         """What is to be said now; None if there is nothing new."""
         if not self._has_news:
             return None
-        self._has_news = False
-        said, self._said = tuple(self._said), []
-        answered = min(self._parked) - 1 if self._parked else self._last_sequence
-        return Outgoing(answered, min(self._durable_through, answered), self._node.valid_for_ms(), said)
+        self._has_news, self._unanswered_messages = False, 0
+        said, raised = tuple(self._said), tuple(self._columns.raised)
+        self._said.clear()
+        self._columns.raised.clear()
+        handles_max, self._handles_max = self._handles_max, 0
+        undecided = min(self._parked, default=self._last_sequence + 1)
+        answered = min(undecided, self._undecided or undecided) - 1
+        return Outgoing(
+            answered, min(self._durable_through, answered), self._node.valid_for_ms(), said, raised, handles_max
+        )
 
     @property
     def unsaid_count(self) -> int:
         """Decisions that the client has not taken yet."""
-        return len(self._said)
+        return len(self._said) + len(self._columns.raised)
 
     @property
     def idle(self) -> bool:
@@ -272,19 +328,14 @@ class MeterStream:
             return
         before, self._access = self._access, StreamAccess(rights)
         spoken_of = {*before.named, *(service.name for service, _ in self._requests())}
-        lost = [name for name in spoken_of if self._has_lost(name, before, self._access)]
+        lost = [name for name in spoken_of if before.loses(self._access, name, self._team_of(name))]
         if lost or self._access.is_empty:
             self.break_off(RightsChangedError(scope_of_resource(min(lost, default="")).name))
 
-    def _has_lost(self, service: str, before: StreamAccess, after: StreamAccess) -> bool:
-        """Whether a service could be spoken of before and cannot now; or may be one, while its team is not known."""
-        teams_before, teams = before.teams(service), after.teams(service)
-        if teams is None:
-            return False
+    def _team_of(self, service: str) -> str | None:
+        """The team of a service; None while that is not known."""
         state = self._node.services.get(service)
-        if state is None or state.config is None:
-            return teams_before is None or not teams_before <= teams
-        return (teams_before is None or state.config.team in teams_before) and state.config.team not in teams
+        return state.config.team if state is not None and state.config is not None else None
 
     def break_off(self, error: MeteringError) -> None:
         """End at once: nothing more is taken, and what is open is as of a stream that broke."""
@@ -313,74 +364,21 @@ class MeterStream:
             if request.session is self
         ]
 
-    def accounts_of_work(self, reports: Sequence[WireReport]) -> frozenset[str]:
+    def accounts_of_work(self, reports: Sequence[WireReport], columns: WireColumns | None = None) -> frozenset[str]:
         """The accounts on whose services a message reports what was done, so that it must not be refused."""
-        return frozenset(account_of(self._service_of(report)) for report in reports if report.phase != AUTHORIZE)
+        handles = columns.handles if columns is not None else ()
+        services = {self._memory.named(self._handles.id_of(handle)) for handle in handles}
+        services.update(self._memory.service_of(report) for report in reports if report.phase != AUTHORIZE)
+        return frozenset(map(account_of, services))
 
     def has_room_for(self, accounts: AbstractSet[str]) -> bool:
         """Whether reports of work on services of these accounts may be taken in now."""
         room = self._node.room
         return not room.is_full_from(self) and room.full_accounts.isdisjoint(accounts)
 
-    def _service_of(self, report: WireReport) -> str:
-        """The service of a report: named in it, or earlier on this stream for the same id.
-
-        What begins with an API key is not about what had this id before, unless that still runs.
-        """
-        if report.service:
-            return report.service
-        service = self._names.get(report.request_id, "")
-        if service and report.phase == AUTHORIZE and (report.credential or report.credential_sha256):
-            state = self._node.services.get(service)
-            return service if state is not None and report.request_id in state.open else ""
-        return service
-
-    def _with_key(self, report: Report) -> Report:
-        """The report with the API key that came before it, while that has not led to a service yet."""
-        shown = self._shown.get(report.request_id) if not report.key_sha256 else None
-        return report if shown is None else report._replace(**shown._asdict())
-
     def _teams(self, service: str) -> frozenset[str] | None:
         """Of a service that an API key has led to, the teams whose services this stream may speak of."""
         return self._access.teams(service) if self._access is not None else None
-
-    def _name(self, request_id: str, service: str) -> None:
-        """Remember the service of a request for reports that do not name it."""
-        # Each text once: requests are many, services few.
-        state = self._node.services.get(service)
-        self._names[request_id] = state.name if state is not None else service
-        if len(self._names) > NAMES_MAX:
-            self._forget_names()
-
-    def _with_token(self, report: Report) -> Report:
-        """The report with the token that came before it on this stream, if this node does not know its request yet.
-
-        What brought the token may be denied while the database does not answer. Without it nobody could tell that this
-        goes on from a part of another node, and both would book it.
-        """
-        if report.resume or not self._tokens:
-            return report
-        return report._replace(resume=self._tokens.get((report.service, report.request_id), b""))
-
-    def _keep_token(self, report: Report) -> None:
-        """Keep the token of a report until its request is known here."""
-        key = report.service, report.request_id
-        service = self._node.services.get(report.service)
-        if service is not None and (report.request_id in service.open or report.request_id in service.finished):
-            self._tokens.pop(key, None)
-            return
-        self._tokens[key] = report.resume
-        if len(self._tokens) > TOKENS_MAX:
-            self._tokens.popitem(last=False)
-
-    def _forget_names(self) -> None:
-        """Forget the two oldest, one more than came; those whose requests still run count as new again."""
-        for _ in range(2):
-            oldest, name = self._names.popitem(last=False)
-            self._following.pop(oldest, None)
-            state = self._node.services.get(name)
-            if state is not None and oldest in state.open:
-                self._names[oldest] = name
 
     def _next_pending(self) -> PendingCommits:
         """What the next message waits for: where many messages wait already, together with the last of them."""
@@ -391,8 +389,12 @@ class MeterStream:
     def _advance(self) -> None:
         while self._pending and self._pending[0][1].waiting == 0:
             self._durable_through = self._pending.popleft()[0]
-            self._news()
+            self._news(soon=self._coalesces)
 
-    def _news(self) -> None:
+    def _news(self, *, soon: bool = False) -> None:
+        """There is something to say: at once, or `soon` where it is watermarks and raised grants only."""
         self._has_news = True
-        self._wake()
+        if soon and self._unanswered_messages < COALESCED_MAX and len(self._columns.raised) <= UNSAID_GRANTS_MAX:
+            self._wake_soon()
+        else:
+            self._wake()

@@ -13,7 +13,7 @@ from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.pot import HeldUnits
-from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.request import Request
 from metering_service.domain.service import account_of
 from metering_service.domain.stamp import Stamp
 from metering_service.domain.usage_scope import UsageScope
@@ -276,7 +276,7 @@ class Node:
         """The request came back from elsewhere as a later part: book this one once it is known how far it got."""
         if service.open.get(request.request_id) is request:
             del service.open[request.request_id]
-            request.quiet_tokens = EVERY_REPORT
+            request.leave_fast_road()
             request.session = None
             self.fall_silent(service, request)
 

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from control_service.domain.api_key_seal import ApiKeySeal
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.request import Request
 from metering_service.usecases.lookups import service_choice
 from metering_service.usecases.reports import process as reports
 from tests.simulation.credentials import SEAL
@@ -191,7 +191,7 @@ class KeyChecks:
                     continue
                 truth = self.truth(key.name, request.service, None, by_team=False)
                 # The next report is answered with the stop.
-                is_right = not truth.why_not or not truth.is_sure or request.quiet_tokens == EVERY_REPORT
+                is_right = not truth.why_not or not truth.is_sure or not request.takes_fast_road
                 what = f"{request.request_id} go on with a key of which it is true that {truth.why_not}"
                 self._hold(process, truth.settled_s, is_right, what, refused=False)
 

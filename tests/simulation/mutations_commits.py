@@ -6,12 +6,12 @@ from unittest.mock import patch
 
 from sqlalchemy import or_
 
-from metering_service.domain import counts, counts_page, lease, request
+from metering_service.domain import counts, counts_page, lease, request, running_counts
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.storage import fenced_commit, rows, statements
 from metering_service.storage.schema import leases
 from metering_service.usecases.commits import checkpoints, group_commit, write_buffer
-from tests.simulation.planting import mutation
+from tests.simulation.planting import mutation, together
 
 
 @mutation
@@ -76,8 +76,13 @@ def durable_before_commit() -> AbstractContextManager[Any]:
 
 @mutation
 def fast_counts_not_checkpointed() -> AbstractContextManager[Any]:
-    """Progress that takes the fast road is called durable, but left out of the checkpoint."""
-    return patch.object(checkpoints.Checkpoints, "note_counts", lambda _self, _its: None)
+    """Counts of requests that are on record are called durable, but left out of the checkpoint."""
+
+    def pack(self: Any, slots: Any, _number: int) -> None:
+        for slot in slots.tolist():
+            self.dirty[slot] = 0
+
+    return patch.object(running_counts.RunningCounts, "_pack", pack)
 
 
 @mutation
@@ -101,13 +106,20 @@ def consumption_told_before_commit() -> AbstractContextManager[Any]:
 @mutation
 def checkpoints_without_counts() -> AbstractContextManager[Any]:
     """What is checkpointed of a running request is that it runs, not what it used."""
-    real = request.Request.record
+    real, real_pack = request.Request.record, running_counts.RunningCounts._pack
 
     def record(self: Any, *where: Any) -> Any:
         made = real(self, *where)
         return made._replace(counts=counts.ZERO) if self.is_open else made
 
-    return patch.multiple(request.Request, record=record, latest=property(lambda _self: (0, 0, 0, 0, 0)))
+    def pack(self: Any, slots: Any, number: int) -> None:
+        real_pack(self, slots, number)
+        for slot in slots.tolist():
+            self.write(self.place_of(slot), counts.ZERO)
+
+    return together(
+        patch.object(request.Request, "record", record), patch.object(running_counts.RunningCounts, "_pack", pack)
+    )
 
 
 @mutation
@@ -141,7 +153,7 @@ def place_not_checked() -> AbstractContextManager[Any]:
     def counts_at(data: Any, place: Any) -> Any:
         if data is None or place is None:
             return None
-        _, *kinds = counts_page._ENTRY.unpack_from(data, (place & counts_page._INDEX_MASK) * counts_page._ENTRY.size)
+        _, *kinds = counts_page.ENTRY.unpack_from(data, (place & counts_page._INDEX_MASK) * counts_page.ENTRY.size)
         return counts.Counts(*kinds)
 
     return patch.object(rows, "counts_at", counts_at)

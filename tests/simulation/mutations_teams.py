@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.domain.request import revive
+from metering_service.domain.revival import revive
 from metering_service.usecases.commits import write_buffer
 from metering_service.usecases.reports import handover
 from tests.simulation.planting import mutation

@@ -19,7 +19,7 @@ EXEMPT = re.compile(r"_pb2(_grpc)?\.py$|/migrations/versions/")
 SERVICES = ("control_service", "metering_service", "tallygate/_server", "tallygate/_wire", "tallygate/client")
 # The part of metering that decides is compiled, which fixes constants for good; tests and simulations set some others.
 SET_BY_SIMULATIONS = {"CHECKPOINT_SLICE", "CHECKPOINT_STEP", "EXPIRE_INTERVAL_S", "OBSERVATION_S", "POLL_S", "TICK_S"}
-SET_BY_TESTS = {"NAMES_MAX", "REMEMBERED_MAX", "VISITED_MIN", "WAIT_MAX_S"}
+SET_BY_TESTS = {"NAMES_MAX", "REMEMBERED_MAX", "SLOW_STEP", "VISITED_MIN", "WAIT_MAX_S"}
 """Constants of modules that are compiled, which keep a final constant's value in themselves."""
 LOG_LEVELS = {"debug", "info", "warning", "error", "exception"}
 TEST_FILE = re.compile(r"(test_\w+|conftest)\.py")

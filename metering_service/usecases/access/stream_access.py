@@ -41,3 +41,12 @@ class StreamAccess:
         """Whether it may report on nothing at all."""
         sight = self._sight
         return not (sight.everywhere or sight.account_ids or sight.teams)
+
+    def loses(self, after: "StreamAccess", service: str, team: str | None) -> bool:
+        """Whether a service could be spoken of and cannot `after`; or may be one, while its `team` is not known."""
+        teams_before, teams = self.teams(service), after.teams(service)
+        if teams is None:
+            return False
+        if team is None:
+            return teams_before is None or not teams_before <= teams
+        return (teams_before is None or team in teams_before) and team not in teams

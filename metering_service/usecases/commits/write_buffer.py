@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.booking import Booking
-from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.decision import Decision
 from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
@@ -20,6 +19,7 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
+from metering_service.domain.running_counts import LINE, PACKED, RunningCounts
 from metering_service.domain.stamp import Stamp
 from metering_service.usecases.commits.pending_commit import Callbacks, PendingCommit, UnauthorisedFinish, add_callback
 from metering_service.usecases.ports import RequestName
@@ -56,7 +56,9 @@ class WriteBuffer:
         self._pending = PendingCommit()
         self._in_flight: PendingCommit | None = None
         self._last_cell: _LastCell | None = None
-        self.pages = CountsPages()
+        self.running = RunningCounts()
+        self._await_counts: dict[int, Callbacks] = {}
+        """By slot: called once the counts that wait there for a checkpoint are committed."""
         self.on_work: Callable[[], None] = lambda: None
         self.on_unauthorised: OnUnauthorised = lambda _finishes, _kept: None
         """Called with unauthorised finishes that were committed, and which of them were kept; None: not known."""
@@ -141,14 +143,22 @@ class WriteBuffer:
 
         Otherwise as `add_callback` says.
         """
-        if request.dirty:
-            await_counts(request, callback)
-        elif request.packed_in == self._pending.number:
+        running, slot = self.running, request.slot
+        if request.running is None:
+            self.when_durable(request, callback)
+        elif running.dirty[slot]:
+            self.await_counts(slot, callback)
+        else:
+            self.when_packed(running.lines[slot * LINE + PACKED], callback)
+
+    def when_packed(self, number: int, callback: Callable[[], None]) -> None:
+        """Call back once the commit of that number is done: at once, if it is; or as `add_callback` says."""
+        if number == self._pending.number:
             add_callback(self._pending.durable_callbacks, callback)
-        elif self._in_flight is not None and request.packed_in == self._in_flight.number:
+        elif self._in_flight is not None and number == self._in_flight.number:
             add_callback(self._in_flight.durable_callbacks, callback)
         else:
-            self.when_durable(request, callback)
+            callback()
 
     def when_durable(self, request: Request, callback: Callable[[], None]) -> None:
         """Call back once what is booked of this request now is committed: now, if it is; or as `add_callback` says."""
@@ -183,7 +193,7 @@ class WriteBuffer:
 
     def begin_commit(self) -> PendingCommit | None:
         """Take what waits, for one commit; None if there is nothing. One at a time: then `end_commit`."""
-        self._pending.counts = self.pages.take_changed()
+        self._pending.counts = self.running.take_changed()
         pending = self._pending
         if not pending:
             return None
@@ -241,29 +251,33 @@ class WriteBuffer:
         return min(waiting, default=self._clock.now_us())
 
     def put(self, request: Request) -> None:
-        """The whole record, as it is now."""
-        request.on_record = request.is_open and request.is_owned and request.part != ""
-        self._keep_place(request)
+        """The whole record, as it is now. Its counts have a place as long as it runs."""
+        if request.running is not None:
+            callbacks = self._await_counts.pop(request.slot, None)
+            if callbacks is not None:
+                self.await_commit(callbacks)
+            if not request.is_open:
+                request.run_no_more()
+            elif request.is_owned and request.part:
+                request.running.recorded_whole(request.slot, self.number)
+            else:
+                request.running.recorded(request.slot, self.number)
         self._pending.requests[request.key] = request.record(self._node, self._epoch)
-        self.take_callbacks(request)
-        request.dirty = False
 
-    def _keep_place(self, request: Request) -> None:
-        """Its counts have a place as long as it runs; what lies there is never older than its record."""
-        if not request.on_record:
-            if request.place is not None:
-                self.pages.give_back(request.place)
-                request.place = None
-        elif request.place is None:
-            request.place = self.pages.take()
-        elif self.pages.has(request.place):
-            self.pages.write(request.place, request.latest)
+    def await_counts(self, slot: int, callback: Callable[[], None]) -> None:
+        """Call back once the counts that wait for a checkpoint in this slot are committed; as `add_callback` says."""
+        callbacks = self._await_counts.get(slot)
+        if callbacks is None:
+            callbacks = self._await_counts[slot] = {}
+        add_callback(callbacks, callback)
 
-    def take_callbacks(self, request: Request) -> None:
-        """Callbacks that wait for its counts wait for this commit."""
-        callbacks, request.durable_callbacks = request.durable_callbacks, None
-        if callbacks is not None:
-            self.await_commit(callbacks)
+    def take_callbacks_of(self, slots: Sequence[int]) -> None:
+        """Callbacks that wait for counts in these slots wait for the commit that is gathered now."""
+        if self._await_counts:
+            for slot in slots:
+                callbacks = self._await_counts.pop(slot, None)
+                if callbacks is not None:
+                    self.await_commit(callbacks)
 
     def await_commit(self, callbacks: Callbacks) -> None:
         """Call these back once what is gathered now is committed."""
@@ -302,13 +316,6 @@ class WriteBuffer:
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
-
-
-def await_counts(request: Request, callback: Callable[[], None]) -> None:
-    """Have it called once the counts of a request that is dirty are committed."""
-    if request.durable_callbacks is None:
-        request.durable_callbacks = {}
-    add_callback(request.durable_callbacks, callback)
 
 
 def _add(cell: AggregateDelta, booking: Booking) -> None:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from metering_service.domain.decision import deny
-from metering_service.domain.request import EVERY_REPORT
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.key_check import ended
 
 
 def take_config(node: Node, config: ServiceConfig) -> None:
@@ -29,7 +29,8 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     node.tell_known(service.name)
     refusal = config.refusal()
     for request in list(service.open.values()):
-        request.quiet_tokens = EVERY_REPORT
+        if refusal is not None or (node.keys.of_request and ended(node, config, request)):
+            request.leave_fast_road()
         if refusal is None:
             request.stop_sent = False
         elif not request.stop_sent and request.session is not None:

@@ -2,7 +2,6 @@
 
 from metering_service.domain.api_key import ApiKey, ModelMeaning
 from metering_service.domain.decision import Reason, deny
-from metering_service.domain.request import EVERY_REPORT
 from metering_service.usecases.keys.followed_key import FollowedKey
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.lookups.service_choice import go_on
@@ -40,7 +39,7 @@ def _tell_requests(node: Node, followed: FollowedKey) -> None:
         service = node.services.get(request.service)
         if service is None or service.config is None:
             continue
-        request.quiet_tokens = EVERY_REPORT
+        request.leave_fast_road()
         if ended(node, service.config, request) is None:
             if service.config.refusal() is None:
                 request.stop_sent = False

@@ -124,11 +124,11 @@ def _begin_whole(node: Node, service: ServiceState, request: Request, report: Re
 
 def _open(node: Node, service: ServiceState, request: Request, report: Report) -> None:
     """A request is admitted: from now on it runs."""
-    request.expect_input(report.counts)
     service.open[report.request_id] = request
     if request.stamp.pots:
         service.reserve_pots(request)
     node.checkpoints.begin(request)
+    request.expect_input(report.counts)
 
 
 def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Outcome:

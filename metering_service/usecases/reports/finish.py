@@ -8,7 +8,7 @@ from metering_service.domain.outage import tokens_of
 from metering_service.domain.rate_charges import counted_of
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase, Report
-from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.request import Request
 from metering_service.domain.service import Status
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.key_check import refused
@@ -65,7 +65,7 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     if node.keys.of_request:
         node.keys.ended(request)
     request.state = state
-    request.quiet_tokens = EVERY_REPORT
+    request.leave_fast_road()
     booking = book(request, node.clock.now_us())
     service.take(request, booking)
     if request.rules is not None:

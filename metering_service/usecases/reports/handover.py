@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase, Report
-from metering_service.domain.request import Earlier, Request, revive
+from metering_service.domain.request import Earlier, Request
 from metering_service.domain.request_parts import (
     PartStart,
     booked_end,
@@ -17,6 +17,7 @@ from metering_service.domain.request_parts import (
     start_after,
 )
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.domain.revival import revive
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Waiter
@@ -120,6 +121,7 @@ def find_owner(node: Node, service: ServiceState, request_id: str, parts: Sequen
         here.is_owned = mine
         if not mine:
             del service.open[request_id]
+            here.run_no_more()
     return mine or entered is None or entered.state is not RequestState.OPEN
 
 

@@ -61,9 +61,9 @@ def authorise_plainly(node: Node, report: Report, reporter: Reporter) -> Decisio
     node.hold(service, request, held)
     ceiling_tokens, limit = held.output_ceiling_tokens, report.max_output_tokens
     request.is_final = (limit is not None and ceiling_tokens >= limit) or ceiling_tokens < GRANT_TOKENS_MIN
-    request.expect_input(report.counts)
     service.open[request_id] = request
-    node.checkpoints.add(request)
+    node.checkpoints.begin(request)
+    request.expect_input(report.counts)
     node.work.query_reuse(service, request)
     if reporter.keeps_open:
         request.session = reporter

@@ -220,6 +220,7 @@ def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig
     report = waiter.report
     request = new_request(node, service, report, None, part="")
     request.tally = report.tally
+    request.run_in(node.checkpoints.running)
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
     node.buffer.enter_unauthorised(service, request)

@@ -121,7 +121,7 @@ class ServiceState(LeaseHolder):
         if request.stamp.pots:
             pot_charges.hold(self._index, request, held, now_ns)
         request.held = held
-        request.on_record = False
+        request.terms_changed()
 
     def take(self, request: Request, booking: Booking) -> None:
         """Turn what a request held into what it used; the rest is free again at once, but for what is kept."""
@@ -183,8 +183,9 @@ class ServiceState(LeaseHolder):
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""
         refused = self.config is None or self.config.refusal() is not None
-        input_tokens = request.known_input + request.known_cached_input + request.known_cache_write
-        grown = input_tokens > request.base_input_tokens + request.held.input_tokens
+        if request.running is None:
+            return EVERY_REPORT
+        grown = request.running.input_class(request.slot) > request.base_input_tokens + request.held.input_tokens
         if refused or grown or not request.tally.is_plain or not (request.authorised and request.is_owned):
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens

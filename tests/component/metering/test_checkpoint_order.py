@@ -46,6 +46,7 @@ def test_a_checkpoint_writes_each_page_about_once(in_turn: bool, monkeypatch: py
         random.Random(1).shuffle(names)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SLICE", 256)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_STEP", 256)
     batches = list(checkpoint(rig))
     commits, pages = len(batches), sum(len(batch.counts) for batch in batches)
     assert commits == pytest.approx(REQUESTS / 256, abs=1)

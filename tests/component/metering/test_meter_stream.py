@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGapError
 from metering_service.domain.report import Phase, Report
-from metering_service.usecases import meter_stream as session_module
+from metering_service.usecases import stream_memory
 from metering_service.usecases.commits import checkpoints
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
@@ -204,12 +204,12 @@ def test_a_service_is_named_once(fleet: Fleet, client: Client) -> None:
 
 def test_names_do_not_fill_the_memory(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of finished and refused requests are forgotten in time; those that run are not."""
-    monkeypatch.setattr(session_module, "NAMES_MAX", 10)
+    monkeypatch.setattr(stream_memory, "NAMES_MAX", 10)
     client.say(report(AUTHORIZE, "long", Counts(1)))
     for number in range(50):
         client.say(report(AUTHORIZE, f"r{number}", Counts(1)))
         client.say(report(FINISH, f"r{number}", Counts(1), service=""))
-    assert len(client.session._names) <= 11
+    assert len(client.session._memory._names) <= 11
     assert client.say(report(PROGRESS, "long", Counts(1, output=1), service="")) is None
 
 

@@ -141,11 +141,10 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
         for request_id in ("r1", "r2"):
             client.send(report(PROGRESS, request_id, Counts(100, output=output_tokens)))
         fleet.run(ms=20)
-    service = fleet["a"].node.services[SERVICE]
     assert client.answered == client.sequence
     assert client.durable == durable
     assert len(client.session._pending) <= PENDING_MAX
-    assert all(len(request.durable_callbacks or ()) <= PENDING_MAX for request in service.open.values())
+    assert all(len(callbacks) <= PENDING_MAX for callbacks in fleet["a"].buffer._await_counts.values())
     fleet.database.down = False
     fleet.run(ms=200)
     client.hear()
@@ -159,8 +158,8 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
 
 def waits(fleet: Fleet) -> int:
     """How much is kept, of all that is to be done once the database is back."""
-    gathering, service = fleet["a"].buffer._pending, fleet["a"].node.services[SERVICE]
-    marks = [request.durable_callbacks or () for request in service.open.values()]
+    gathering = fleet["a"].buffer._pending
+    marks = [*fleet["a"].buffer._await_counts.values()]
     return len(gathering.callbacks) + len(gathering.durable_callbacks) + sum(map(len, marks))
 
 

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
 from metering_service.domain.records import CommitBatch, RequestState
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import RequestName
+from tests.harness.metering.pages import Pages
 from tests.harness.metering.records import (
     NODE,
     SERVICE,
@@ -120,7 +120,7 @@ async def test_a_request_is_replaced_as_a_whole(recorder: SqlRecorder) -> None:
 
 async def test_counts_replace_those_of_an_open_request_and_nothing_else(recorder: SqlRecorder) -> None:
     """Many at once; a settled one keeps its own, and so does one that has a place but no counts there yet."""
-    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    epoch, pages = await recorder.register_node(NODE), Pages()
     running = [open_request(f"r{number}", output=1)._replace(place=pages.take()) for number in range(700)]
     settled = settled_request("settled")._replace(place=pages.take())
     await recorder.commit(NODE, epoch, batch(1, settled, *running))
@@ -141,7 +141,7 @@ async def test_counts_replace_those_of_an_open_request_and_nothing_else(recorder
 
 async def test_counts_are_not_taken_for_those_of_whoever_has_the_place_now(recorder: SqlRecorder) -> None:
     """A place is used again; the page still has what the one before left there."""
-    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    epoch, pages = await recorder.register_node(NODE), Pages()
     first = open_request("r1", output=1)._replace(place=pages.take())
     assert first.place is not None
     pages.write(first.place, (1, 2, 3, 90, 5))
@@ -157,7 +157,7 @@ async def test_pages_go_when_their_epoch_is_over_and_nothing_of_it_runs(
 ) -> None:
     """While a request runs, or may begin to, its page stays."""
     purge_store = SqlPurgeStore(database)
-    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    epoch, pages = await recorder.register_node(NODE), Pages()
     request = open_request("r1", output=1)._replace(place=pages.take())
     assert request.place is not None
     pages.write(request.place, (1, 2, 3, 90, 5))

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from metering_service.domain.counts import Counts, Tally
-from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.records import CommitBatch, RequestRecord
 from metering_service.domain.request_parts import front_of
 from metering_service.storage import SqlRecorder
+from tests.harness.metering.pages import Pages
 from tests.harness.metering.records import NODE, UID, batch, open_request, settled_request
 
 EXACT = Tally.of(Counts(100, output=30), finish=True)
@@ -56,7 +56,7 @@ async def test_without_ranks_it_is_as_one_report_said_it(recorder: SqlRecorder, 
 
 async def test_counts_on_a_page_are_progress_unless_they_are_the_records_own(recorder: SqlRecorder) -> None:
     """Nothing else goes there alone; what the record says of its own counts still holds."""
-    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    epoch, pages = await recorder.register_node(NODE), Pages()
     same, later = (
         with_tally(open_request(request_id), ESTIMATE)._replace(place=pages.take()) for request_id in ("r1", "r2")
     )

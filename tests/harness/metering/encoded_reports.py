@@ -31,6 +31,7 @@ def encode_report(report: Report) -> report_pb2.TokenReport:
         whole=report.whole,
         hold_for=None if report.hold_for_ns is None else encode_length(report.hold_for_ns),
         min_output_tokens=report.min_output_tokens,
+        handle=report.handle,
     )
 
 

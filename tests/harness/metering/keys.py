@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.service import ServiceConfig
@@ -20,7 +20,7 @@ def sha256(shown: str) -> bytes:
     return hashlib.sha256(shown.encode()).digest()
 
 
-def by_key(phase: Phase, shown: str, request_id: str = "r1", counts: Counts | None = None, **more: Any) -> Report:
+def by_key(phase: Phase, shown: str, request_id: str = "r1", counts: Counts = ZERO, **more: Any) -> Report:
     """A report that leaves its service to a key and, unless it is said otherwise, the model `llama`."""
     said: dict[str, Any] = {"service": "", "model": "llama"}
     return report(phase, request_id, counts, key_sha256=sha256(shown), **(said | more))

@@ -2,12 +2,12 @@
 
 import hashlib
 import itertools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from metering_service.api.codec import decode_report
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
@@ -31,13 +31,16 @@ from metering_service.usecases.reports.finish import forget_finished
 from metering_service.usecases.reports.timeouts import check_silent
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.stream_messages import Raised
 from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import ManualClock
+from tallygate.metering.v1.columns_pb2 import ProgressColumns
 from tests.harness.metering.encoded_reports import encode_report
 from tests.harness.metering.fake_control import VALID_FOR_NS, Control
 from tests.harness.metering.memory_recorder import MemoryRecorder
 
 T = TypeVar("T")
+SERVICE = "accounts/acme/services/chat"
 BEAT_MS = 20
 HEARTBEAT_NS = 2_000_000_000
 LONG_BEAT_MS = 250
@@ -346,22 +349,34 @@ class Client:
         self.durable = 0
         self.valid_for_ms = 0
         self.decisions: list[tuple[int | None, Decision]] = []
+        self.grants: list[Raised] = []
 
     def send(self, *reports: Report) -> None:
         """One message; nothing happens in between."""
-        self.session.take(self.sequence + 1, [encode_report(report) for report in reports], decode_report)
-        self.sequence += len(reports)
+        self.send_columns({}, *reports)
+
+    def send_columns(
+        self, output_tokens: Mapping[int, int], *reports: Report, reasoning_tokens: Sequence[int] = ()
+    ) -> None:
+        """One message: output by handle, then reports; nothing happens in between."""
+        output = list(output_tokens.values())
+        columns = ProgressColumns(handles=output_tokens, output_tokens=output, reasoning_tokens=reasoning_tokens)
+        encoded = [encode_report(report) for report in reports]
+        for _ in self.session.take(self.sequence + 1, encoded, decode_report, columns):
+            self.hear()  # Others have a turn.
+        self.sequence += len(output_tokens) + len(reports)
         self.hear()
 
     def hear(self) -> None:
         """What the node says now. Watermarks never go back, and never are beyond what is answered."""
         out = self.session.drain()
         if out is not None:
-            assert self.answered <= out.answered_through <= self.sequence
+            assert self.answered <= out.answered_through <= self.session._last_sequence
             assert self.durable <= out.durable_through <= out.answered_through
             self.answered, self.durable = out.answered_through, out.durable_through
             self.valid_for_ms = out.grants_valid_for_ms
             self.decisions += out.decisions
+            self.grants += out.grants
 
     def say(self, report: Report) -> Decision | None:
         """One report; the decision on it, if there is one at once. None may mean: it waits."""
@@ -380,11 +395,6 @@ class Client:
 
 
 def report(
-    phase: Phase,
-    request_id: str = "r1",
-    counts: Counts | None = None,
-    *,
-    service: str = "accounts/acme/services/chat",
-    **more: Any,
+    phase: Phase, request_id: str = "r1", counts: Counts = ZERO, *, service: str = SERVICE, **more: Any
 ) -> Report:
-    return Report(request_id, service, phase, counts if counts is not None else Counts(), **more)
+    return Report(request_id, service, phase, counts, **more)

@@ -10,6 +10,7 @@ from metering_service.domain.payer_split import split
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import used
 from metering_service.domain.request import Request
+from metering_service.domain.running_counts import RunningCounts
 from metering_service.domain.stamp import Stamp
 
 COUNTS = st.builds(Counts, *[st.integers(0, 40)] * 5)
@@ -31,7 +32,8 @@ def test_what_is_kept_covers_every_record_from_before(
     request = Request(
         "r1", "a.1.1", service="", service_uid="", price=price, debt_allowed=debt_allowed, start_us=0, stamp=Stamp()
     )
-    request.place = 1 << 24
+    request.run_in(running := RunningCounts())
+    running.recorded_whole(request.slot, 1)
     records = []
     for counts, is_exact, offers in steps:
         request.learn(Tally.of(counts, finish=is_exact))

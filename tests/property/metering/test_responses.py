@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import BudgetStatus, Decision, Grant, Reason, deny
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.receipt import Receipt
-from metering_service.usecases.meter_stream import Named, Outgoing
+from metering_service.usecases.stream_messages import Named, Outgoing
 from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 
 INT32_MAX, INT64_MAX = (1 << 31) - 1, (1 << 63) - 1

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.counts_page import CountsPages, counts_at, page_of
+from metering_service.domain.counts_page import counts_at, page_of
+from tests.harness.metering.pages import Pages as PagesInMemory
 
 KINDS = st.tuples(*[st.integers(0, 2**62)] * 5)
 
@@ -16,7 +17,7 @@ class Pages(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pages = CountsPages()
+        self.pages = PagesInMemory()
         self.written: dict[int, Counts] = {}
         self.ended: set[int] = set()
         self.committed: dict[int, bytes] = {}
@@ -57,7 +58,7 @@ TestPages = Pages.TestCase
 
 def test_a_place_that_nobody_wrote_to_has_no_counts() -> None:
     """Nor has one whose slot somebody else had, and nor has a missing page."""
-    pages = CountsPages()
+    pages = PagesInMemory()
     first = pages.take()
     assert not pages.has(first)
     assert counts_at(None, first) is None
@@ -74,7 +75,7 @@ def test_a_place_that_nobody_wrote_to_has_no_counts() -> None:
 
 def test_so_many_share_a_page() -> None:
     """The 65th begins another one; only pages that changed are committed."""
-    pages = CountsPages()
+    pages = PagesInMemory()
     places = [pages.take() for _ in range(65)]
     assert [page_of(place) for place in places] == [0] * 64 + [1]
     for place in places:

@@ -1,0 +1,68 @@
+"""What comes and goes on a Meter stream, as the stream itself sees it. It knows no wire."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from metering_service.domain.decision import Decision, Grant
+from metering_service.domain.report import Phase
+
+PROGRESS: Final = Phase.PROGRESS.value
+"""Phase of a progress report, as it is on the wire."""
+AUTHORIZE: Final = Phase.AUTHORIZE.value
+"""Phase of a report that asks for leave, as it is on the wire."""
+
+Named: TypeAlias = tuple[int | None, Decision]
+"""A decision and the number of the report that it answers; None for an unasked one."""
+
+
+class WireUsage(Protocol):
+    """Counts as they came: what the fast road reads of them."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class WireReport(Protocol):
+    """A report as it came: what the fast road reads of it."""
+
+    request_id: str
+    service: str
+    credential: str
+    credential_sha256: bytes
+    resume: bytes
+    estimated: bool
+    whole: bool
+
+    @property
+    def phase(self) -> int:
+        """Its number on the wire."""
+
+    @property
+    def usage(self) -> WireUsage:
+        """Its counts."""
+
+    def HasField(self, name: Any, /) -> bool:  # noqa: N802  # as messages have it
+        """Whether it says something at all of what need not be said."""
+
+
+class Raised(NamedTuple):
+    """A grant that was raised and is not final: the answer to a column's entry."""
+
+    sequence: int
+    handle: int
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What goes into the next message. `columns_handles_max`: in the first one of a stream only."""
+
+    answered_through: int
+    durable_through: int
+    grants_valid_for_ms: int
+    decisions: tuple[Named, ...]
+    grants: tuple[Raised, ...] = ()
+    columns_handles_max: int = 0
