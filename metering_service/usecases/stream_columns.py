@@ -108,7 +108,7 @@ class ColumnRoad:
         return True
 
     def as_report(self, entry: Entry, request_id: str, service: str) -> Report:
-        """The report that says the same as an entry: the input is as it was said last."""
+        """The report that says the same as an entry: the input, and whether it estimates, is as it was said last."""
         state = self._node.services.get(service)
         request = (state.open.get(request_id) or state.finished.get(request_id)) if state is not None else None
         if request is None:
@@ -119,4 +119,5 @@ class ColumnRoad:
             known = request.tally.counts
         reasoning = known.reasoning if entry.reasoning_tokens is None else entry.reasoning_tokens
         counts = known._replace(output=entry.output_tokens, reasoning=reasoning)
-        return Report(request_id, service, Phase.PROGRESS, counts)
+        is_estimated = request is not None and request.tally.estimated
+        return Report(request_id, service, Phase.PROGRESS, counts, estimated=is_estimated)

@@ -1,6 +1,7 @@
 """Inference servers: they obey their grants, and know what they generated, said, and were told is durable."""
 
 import asyncio
+import random
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 from tests.simulation import strays, whole_answers
+from tests.simulation.columns import Columns
 from tests.simulation.credentials import NOTHING_SHOWN, ServerToken
 from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
@@ -36,6 +38,7 @@ class _Line:
     """One stream to one node."""
 
     call: StreamCall
+    columns: Columns
     sent: int = 0
     answered: int = 0
     durable: int = 0
@@ -54,6 +57,7 @@ class InferenceServer:
         self.world = world
         self.token = token
         self.party = Party(f"server{number}")
+        self.luck = random.Random(f"{world.seed} columns {number}")
         self.jobs: dict[str, Job] = {}
         self.line: _Line | None = None
         self.draining = False
@@ -182,7 +186,7 @@ class InferenceServer:
             process = world.some_node()
             if process is not None and process.servicer is not None:
                 call = self.open_stream(process)
-                line = self.line = _Line(call, last_heard_s=world.loop.now_s)
+                line = self.line = _Line(call, Columns(self.luck), last_heard_s=world.loop.now_s)
                 self._say_all_again()
                 heart = asyncio.ensure_future(self._beat(line))
                 try:
@@ -221,10 +225,17 @@ class InferenceServer:
         line.sent += 1
         line.sent_at.append((line.sent, self.world.loop.now_s))
         line.said_at[line.sent] = self.world.loop.now_s
-        said, report = job.said(phase), job.report(phase, resumed=resumed)
+        said = job.said(phase)
+        message = None if resumed else line.columns.entry(job, phase, line.sent, line.answered)
+        if message is None:
+            report = job.report(phase, resumed=resumed)
+            line.columns.put_on(report, line.sent)
+            message = metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report])
+        else:
+            self.world.chance.note("progress in columns")
         line.unacknowledged.append((line.sent, job, phase, said))
         self.world.note(f"{job.request_id} {PHASES[phase]} {said.total} to {line.call.name}{' again' * resumed}")
-        line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report]))
+        line.call.to_server.send(message)
 
     def _forget_the_unanswered(self) -> None:
         """Whoever asked and got no answer asks somebody else, under another id, or gives up."""
@@ -250,6 +261,10 @@ class InferenceServer:
             _, sent_s = line.sent_at.popleft()
             valid_s = message.grants_valid_for.ToMilliseconds() / 1_000
             line.valid_until_s = max(line.valid_until_s, sent_s + valid_s) if valid_s else line.valid_until_s
+        for raised, ceiling_tokens, token in line.columns.granted(message):
+            self.world.note(f"{raised.request_id} hears up to {ceiling_tokens}")
+            raised.ceiling_tokens, raised.token = max(raised.ceiling_tokens, ceiling_tokens), token
+            raised.changed.set()
         for decision in message.decisions:
             job = self.jobs.get(decision.request_id)
             if job is not None:
