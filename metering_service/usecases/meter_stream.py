@@ -68,6 +68,7 @@ class MeterStream:
         # Without a handle: ticket, and while that holds where the line begins, the quiet output, the input by kind.
         self._handles = Handles()
         self.look_ups = LookUpRate(node.settings.key_look_ups_per_s)
+        self.look_ups_for_work = LookUpRate(node.settings.key_look_ups_per_s)
         self._columns = ColumnRoad(node, self._handles, self._follow)
         self._said = self._columns.said
         self._handles_max = HANDLES_MAX

@@ -23,6 +23,7 @@ class _Caller:
         self._node = node
         node.calls_count += 1
         self.look_ups = node.keys.calls
+        self.look_ups_for_work = node.keys.calls_with_work
         self.is_answered = self.is_durable = False
         self.decision: Decision | None = None
         self.with_receipt: Decision | None = None

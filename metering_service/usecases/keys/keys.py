@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from metering_service.domain.api_key import ApiKey, KeyState, ModelMeaning
 from metering_service.usecases.keys.followed import FollowedTable
@@ -28,6 +28,13 @@ class KeyFeed(Protocol):
         """Be notified no longer."""
 
 
+class Unfollowed(NamedTuple):
+    """A key that a report of work brought, and the rate at which its reporter may have keys looked up."""
+
+    key_sha256: bytes
+    rate: LookUpRate
+
+
 class Keys:
     """What a node knows of API keys and models."""
 
@@ -44,6 +51,10 @@ class Keys:
         """Reports without a service that wait for control's word on their key or model, in order of their arrival."""
         self.calls = LookUpRate(settings.key_look_ups_per_s)
         """What all unary calls together may have looked up."""
+        self.calls_with_work = LookUpRate(settings.key_look_ups_per_s)
+        """The same for what they report of work."""
+        self.unfollowed: dict[Request, Unfollowed] = {}
+        """Open requests whose key may not be looked up yet, which is to stop them when it ends."""
 
     # --- reports ---------------------------------------------------------------------------------------------------
 
@@ -87,6 +98,7 @@ class Keys:
 
     def ended(self, request: "Request") -> None:
         """The request runs no longer."""
+        self.unfollowed.pop(request, None)
         key = self.of_request.pop(request, None)
         if key is not None and key.requests is not None:
             del key.requests[request]

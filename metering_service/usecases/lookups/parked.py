@@ -20,6 +20,7 @@ from metering_service.usecases.reports.handover import (
     trace,
     verify,
 )
+from metering_service.usecases.reports.key_check import follow_later
 from metering_service.usecases.reports.process import decide, with_service
 from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
@@ -160,10 +161,15 @@ def _waits_for_end(
 def expire(node: Node) -> None:
     """Answer what has waited long enough with what is known."""
     if node.keys.choosing:
+        service_choice.look_up_later(node)
         service_choice.expire(node)
+    if node.keys.unfollowed:
+        follow_later(node)
     now_ns = node.clock.monotonic_ns()
     for service in list(node.waiting.values()):
         if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
+            if any(waiter.awaits_look_up for waiter in service.waiters):
+                retry(node, service)
             continue
         service.waiters = [
             waiter
@@ -279,6 +285,8 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
     """Why there is no decision: only what control has said while this report waited can be somebody else's doing."""
     if waiter.lookup is Lookup.UNDER_WAY:
         return Reason.STORAGE_UNAVAILABLE
+    if waiter.awaits_look_up:
+        return Reason.OVERLOADED
     if waiter.awaits_key or service.config is None or not node.leases_valid or not node.control_answers:
         return Reason.CONTROL_UNREACHABLE
     is_contended = service.is_contended_since(_since_ns(node, waiter))

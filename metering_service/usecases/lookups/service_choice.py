@@ -11,7 +11,7 @@ from metering_service.usecases.keys.followed import Followed
 from metering_service.usecases.keys.followed_key import FollowedKey
 from metering_service.usecases.keys.followed_model import FollowedModel
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.key_check import refused, too_many_look_ups
+from metering_service.usecases.reports.key_check import look_up, refused, too_many_look_ups
 from metering_service.usecases.reports.process import deadline_of, enter
 from metering_service.usecases.state.waiter import PARKED, Outcome, Parked, PendingCommits, Reporter, Scope, Waiter
 
@@ -62,11 +62,21 @@ def go_on(node: Node, followed: Followed[bytes] | Followed[str]) -> None:
     waiters, followed.waiters = followed.waiters, None
     for waiter in waiters or ():
         if waiter in node.keys.choosing:
-            chosen = _choose(node, waiter)
-            if not isinstance(chosen, Parked):
-                _leave(node, waiter)
-                answer = _enter(node, waiter, chosen) if isinstance(chosen, str) else chosen
-                _answer(waiter, answer)
+            _choose_again(node, waiter)
+
+
+def look_up_later(node: Node) -> None:
+    """Ask control about keys and models of reports that had to wait for that."""
+    for waiter in [waiter for waiter in node.keys.choosing if waiter.awaits_look_up]:
+        _choose_again(node, waiter)
+
+
+def _choose_again(node: Node, waiter: Waiter) -> None:
+    chosen = _choose(node, waiter)
+    if not isinstance(chosen, Parked):
+        _leave(node, waiter)
+        answer = _enter(node, waiter, chosen) if isinstance(chosen, str) else chosen
+        _answer(waiter, answer)
 
 
 def expire(node: Node) -> None:
@@ -77,7 +87,8 @@ def expire(node: Node) -> None:
         may_come = node.control_answers and now_ns - waiter.deadline_ns < node.settings.answer_wait_max_ns
         if report.phase is Phase.FINISH or may_come:
             continue
-        denial = deny(report.request_id, Reason.CONTROL_UNREACHABLE)
+        reason = Reason.OVERLOADED if waiter.awaits_look_up else Reason.CONTROL_UNREACHABLE
+        denial = deny(report.request_id, reason)
         if report.phase is Phase.AUTHORIZE:
             _leave(node, waiter)
             _answer(waiter, denial)
@@ -152,12 +163,12 @@ def _find(node: Node, waiter: Waiter) -> "Known | Decision | Parked":
     key = keys.find(report.key_sha256)
     model = keys.find_model(report.model) if report.model else None
     if key is None or (model is None and report.model):
-        rate = waiter.reporter.look_ups if report.phase is Phase.AUTHORIZE else None
-        if not keys.look_up(report.key_sha256, report.model, rate):
-            return too_many_look_ups(report)
+        if not look_up(node, waiter, report.model):
+            return too_many_look_ups(report) if report.phase is Phase.AUTHORIZE else PARKED
         key = keys.find(report.key_sha256)
         model = keys.find_model(report.model) if report.model else None
     assert key is not None
+    waiter.awaits_look_up = False
     if key.key is None:
         key.await_by(waiter)
         return PARKED

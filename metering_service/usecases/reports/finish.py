@@ -62,7 +62,7 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     if request.is_open:
         node.silent.pop(request, None)  # One that timed out is still to be looked at again.
-    if node.keys.of_request:
+    if node.keys.of_request or node.keys.unfollowed:
         node.keys.ended(request)
     request.state = state
     request.leave_fast_road()

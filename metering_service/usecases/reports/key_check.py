@@ -9,6 +9,7 @@ from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.keys.followed_key import FollowedKey
+from metering_service.usecases.keys.keys import Unfollowed
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked, Waiter
@@ -28,6 +29,15 @@ def refused(report: Report, problem: KeyProblem, config_version: int = 0) -> Dec
 def too_many_look_ups(report: Report) -> Decision:
     """The refusal of a key or model that cannot be looked up now."""
     return deny(report.request_id, Reason.OVERLOADED, retry_after_ms=LOOK_UP_RETRY_MS)
+
+
+def look_up(node: Node, waiter: Waiter, model: str) -> bool:
+    """Ask control about a report's key, and a model; False where its reporter has had too many looked up for now."""
+    report, reporter = waiter.report, waiter.reporter
+    rate = reporter.look_ups if report.phase is Phase.AUTHORIZE else reporter.look_ups_for_work
+    is_asked = node.keys.look_up(report.key_sha256, model, rate)
+    waiter.awaits_look_up = not is_asked
+    return is_asked
 
 
 def let_in(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Decision | Parked | None:
@@ -103,13 +113,30 @@ def with_known_key(node: Node, service: ServiceState, report: Report) -> Report:
     return report._replace(credential=found.key.uid, key_team=found.key.team)
 
 
-def follow(node: Node, request: Request, report: Report) -> None:
-    """Have a request stopped when its key ends, that a report on it came with; if that is not known yet, once it is."""
-    if report.key_sha256 and node.keys.look_up(report.key_sha256, "", None):
-        key = node.keys.find(report.key_sha256)
-        assert key is not None
-        if key.key is None or key.let_in(request):
-            node.keys.began(request, key)
+def follow(node: Node, request: Request, waiter: Waiter) -> None:
+    """Have a request stopped when its key ends, that a report on it came with; if that is not known yet, once it is.
+
+    What began without a key ends by none.
+    """
+    if waiter.report.key_sha256 and request.stamp.credential:
+        _follow(node, request, Unfollowed(waiter.report.key_sha256, waiter.reporter.look_ups_for_work))
+
+
+def follow_later(node: Node) -> None:
+    """As `follow`, for requests whose key could not be looked up at once."""
+    for request, unfollowed in list(node.keys.unfollowed.items()):
+        _follow(node, request, unfollowed)
+
+
+def _follow(node: Node, request: Request, unfollowed: Unfollowed) -> None:
+    if not node.keys.look_up(unfollowed.key_sha256, "", unfollowed.rate):
+        node.keys.unfollowed[request] = unfollowed
+        return
+    node.keys.unfollowed.pop(request, None)
+    key = node.keys.find(unfollowed.key_sha256)
+    assert key is not None
+    if key.key is None or key.let_in(request):
+        node.keys.began(request, key)
 
 
 def ended(node: Node, config: ServiceConfig, request: Request) -> KeyProblem | None:
@@ -129,13 +156,16 @@ def _find(node: Node, service: ServiceState, waiter: Waiter) -> FollowedKey | De
     report = waiter.report
     found = node.keys.find(report.key_sha256)
     if found is not None and found.key is not None:
-        waiter.awaits_key = False
+        waiter.awaits_key = waiter.awaits_look_up = False
         return found
-    rate = waiter.reporter.look_ups if report.phase is Phase.AUTHORIZE else None
-    if found is None and not node.keys.look_up(report.key_sha256, "", rate):
-        return too_many_look_ups(report)
+    if found is None and not look_up(node, waiter, ""):
+        if report.phase is Phase.AUTHORIZE:
+            return too_many_look_ups(report)
+        waiter.awaits_key = True
+        return PARKED
     found = node.keys.find(report.key_sha256)
     assert found is not None
+    waiter.awaits_look_up = False
     found.await_on(service)
     waiter.awaits_key = True
     return PARKED

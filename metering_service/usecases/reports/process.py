@@ -173,7 +173,7 @@ def _count(
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
-        follow(node, request, report)
+        follow(node, request, waiter)
     if not request.is_open:
         return _count_late(node, service, config, request, waiter)
     if report.resume and waiter.reporter.keeps_open and request.session is not waiter.reporter:
@@ -273,7 +273,7 @@ def _admit(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     report = waiter.report
     admitted = authorise(node, service, config, report, waiter.start)
     if isinstance(admitted, Request):
-        follow(node, admitted, report)
+        follow(node, admitted, waiter)
     return admitted
 
 

@@ -43,11 +43,13 @@ class Reporter(Protocol):
     """Who sends reports and wants answers: a stream's session, or one unary call.
 
     `keeps_open`: requests stay open, however silent, as long as this reporter is there. It ends with its stream.
-    `look_ups`: how often it may still have unknown API keys looked up.
+    `look_ups`: how often it may still have unknown API keys looked up to begin something; `look_ups_for_work`: for what
+    it reports of work, which waits where that is not now.
     """
 
     keeps_open: bool
     look_ups: LookUpRate
+    look_ups_for_work: LookUpRate
 
     def named(self, request_id: str, service: str) -> None:
         """The API key of a request has led to this service: later reports of it are about that."""
@@ -107,6 +109,8 @@ class Waiter:
     """Whether its service is the one that its API key led to."""
     awaits_key: bool = False
     """Whether it waits for what control says of its API key."""
+    awaits_look_up: bool = False
+    """Whether control is not asked yet about its API key or model: its reporter has had too many looked up."""
     key_problem: KeyProblem | None = None
     """Why its API key opens nothing, of a report on work that nobody authorised."""
 

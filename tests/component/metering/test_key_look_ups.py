@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from metering_service.domain.api_key import ApiKey, KeyState
+from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.keys import DEFAULT, allowed, by_key, is_invalid, sha256, warm, with_key
-from tests.harness.metering.node_harness import Client
+from tests.harness.metering.node_harness import Client, Fleet, Rig
 
 AUTHORIZE = Phase.AUTHORIZE
 KEY_BYTES_MAX = 1_024
@@ -25,6 +27,17 @@ def guess(client: Client, count: int, prefix: str = "g", **more: Any) -> None:
     """So many keys that nobody has, in one message."""
     client.send(*(by_key(AUTHORIZE, f"{prefix}-{number}", f"{prefix}-{number}", **more) for number in range(count)))
     client.rig.pump()
+
+
+def keys_asked_about(rig: Rig) -> int:
+    """How many keys control was asked about."""
+    return sum(len(keys) for keys, _ in rig.key_questions)
+
+
+def booked(fleet: Fleet) -> list[RequestRecord]:
+    """The booked requests that a test has numbered."""
+    records = fleet.database.requests.values()
+    return [each for each in records if each.request_id.startswith("g-") and each.state is not RequestState.OPEN]
 
 
 @pytest.mark.parametrize("more", [{}, {"service": DEFAULT}])
@@ -64,6 +77,78 @@ def test_a_key_and_a_model_are_looked_up_both_or_neither() -> None:
     guess(client, 1, "both", model="m")
     guess(client, 1, "key")
     assert (reasons(client, "both"), reasons(client, "key")) == ([Reason.OVERLOADED], [Reason.CREDENTIAL_INVALID])
+
+
+@pytest.mark.parametrize("phase", [Phase.PROGRESS, Phase.FINISH])
+@pytest.mark.parametrize("more", [{}, {"service": DEFAULT}])
+def test_reports_of_work_have_no_more_keys_looked_up_than_authorisations_may(
+    phase: Phase, more: dict[str, Any]
+) -> None:
+    """On either road; what begins has its own fifty still, and what waits is looked up as time goes on."""
+    fleet = with_key()
+    client = warm(fleet, "k")
+
+    client.send(*(by_key(phase, f"g-{number}", f"g-{number}", Counts(5, 0, 0, 5), **more) for number in range(200)))
+    fleet["a"].pump()
+    at_once = keys_asked_about(fleet["a"])
+    guess(client, 60, "begins")
+
+    assert at_once == 1 + 50
+    assert reasons(client, "begins").count(Reason.OVERLOADED) == 10
+    fleet.run(ms=600)
+    assert 1 + 100 + 25 <= keys_asked_about(fleet["a"]) <= 1 + 100 + 31
+
+
+def test_a_finish_whose_key_was_never_looked_up_is_recorded_without_it() -> None:
+    """Work is on record in time; progress by then is told to come again."""
+    fleet = with_key()
+    client = warm(fleet, "k")
+    finishes = [by_key(Phase.FINISH, f"g-{n}", f"g-{n}", Counts(5, 0, 0, 5), service=DEFAULT) for n in range(400)]
+    client.send(*finishes, by_key(Phase.PROGRESS, "last", "p", service=DEFAULT))
+
+    fleet.run(seconds=2)
+    assert reasons(client, "p") == [Reason.OVERLOADED]
+    assert len(booked(fleet)) < 300
+    fleet.run(seconds=4)
+
+    assert len(booked(fleet)) == 400
+    assert {record.stamp.credential for record in booked(fleet)} == {""}
+
+
+@pytest.mark.parametrize("more", [{}, {"service": DEFAULT}])
+def test_work_with_keys_that_there_are_is_recorded_with_them_within_a_moment(more: dict[str, Any]) -> None:
+    """Those of a node that died come all at once."""
+    fleet = with_key()
+    client = warm(fleet, "k")
+    for number in range(400):
+        fleet.control.put_key(f"k{number}")
+
+    client.send(*(by_key(Phase.FINISH, f"k{n}", f"g-{n}", Counts(5, 0, 0, 5), **more) for n in range(400)))
+    fleet.run(ms=1_000)
+
+    assert len({record.stamp.credential for record in booked(fleet)} - {""}) == 400
+
+
+def test_a_request_that_moves_is_followed_to_the_end_of_its_key_once_that_may_be_looked_up() -> None:
+    """Behind others that showed keys which there are not."""
+    fleet = with_key()
+    fleet.start("b")
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    grant = allowed(first.say(by_key(AUTHORIZE, "k", "moves", Counts(5)))).grant
+    assert grant is not None
+    first.close()
+    second.send(*(by_key(Phase.FINISH, f"g-{n}", f"g-{n}", Counts(5, 0, 0, 5), service=DEFAULT) for n in range(51)))
+    fleet["b"].pump()
+    second.send(by_key(Phase.PROGRESS, "k", "moves", Counts(5), service=DEFAULT, resume=grant.resume))
+    fleet["b"].pump()
+    asked = keys_asked_about(fleet["b"])
+    fleet.run(ms=200)
+
+    fleet.control.put_key("k", state=KeyState.REVOKED)
+    fleet.run(ms=100)
+
+    assert asked == 50
+    assert Reason.CREDENTIAL_INVALID in reasons(second, "moves")
 
 
 def test_keys_that_there_are_are_not_counted() -> None:
