@@ -17,6 +17,7 @@ from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import forget_idle
 from metering_service.usecases.leases.key_intake import expire_keys
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.leases.limit_intake import forget_limits
 from metering_service.usecases.lookups.lookups import WorkRunner, every, together
 from metering_service.usecases.lookups.parked import expire, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
@@ -105,6 +106,7 @@ class Assembly:
         forget_finished(self.node)
         forget_idle(self.node)
         self.node.keys.forget_idle()
+        forget_limits(self.node)
 
     def _all_given_back(self) -> bool:
         self.link.exchange()

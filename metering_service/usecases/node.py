@@ -23,6 +23,7 @@ from metering_service.usecases.keys.keys import Keys
 from metering_service.usecases.limits.known_limits import KnownLimits
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.followed_accounts import FollowedAccounts
 from metering_service.usecases.state.lease_holder import LeaseIndex
 from metering_service.usecases.state.predecessors import Predecessors
 from metering_service.usecases.state.service_state import ServiceState
@@ -103,7 +104,8 @@ class Node:
         self.settings = settings
         self.work = work
         self.new_id = new_id
-        self.keys = Keys(clock, settings, work)
+        self.accounts = FollowedAccounts()
+        self.keys = Keys(clock, settings, work, self.accounts)
         self.services: dict[str, ServiceState] = {}
         self.lease_index = LeaseIndex(new_id)
         self.limits = KnownLimits()
@@ -136,6 +138,7 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
+            self.accounts.follow(account_of(name))
             self.work.subscribe(name)
             self.note_unknown(name)
         return service
@@ -160,6 +163,7 @@ class Node:
     def forget(self, name: str) -> None:
         """Follow a service no longer, of which this node has nothing."""
         del self.services[name]
+        self.accounts.unfollow(account_of(name), self.clock.monotonic_ns())
         self.unknown.pop(name, None)
         self.tell_known(name)
         self.work.unsubscribe(name)

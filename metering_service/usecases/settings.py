@@ -50,6 +50,8 @@ class NodeSettings:
     """Ids that wait to be looked up; beyond that they are not."""
     idle_service_kept_ns: int = 600 * SECOND
     """A service that no report names for so long is forgotten, once all of its leases are closed."""
+    idle_limits_kept_ns: int = 60 * SECOND
+    """Limits of an account of which nothing is followed for so long are forgotten, once their leases are closed."""
     unknown_services_max: int = 10_000
     """Names that stand for no service, remembered so that control is not asked again for each report."""
     credential_wait_max_ns: int = 2 * SECOND

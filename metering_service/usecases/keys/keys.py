@@ -10,6 +10,7 @@ from metering_service.usecases.keys.followed_key import FollowedKey
 from metering_service.usecases.keys.followed_model import FollowedModel
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.ends import Ends
+from metering_service.usecases.state.followed_accounts import FollowedAccounts
 from metering_service.usecases.state.look_up_rate import LookUpRate
 from tallygate._server.clock import Clock
 
@@ -38,8 +39,9 @@ class Unfollowed(NamedTuple):
 class Keys:
     """What a node knows of API keys and models."""
 
-    def __init__(self, clock: Clock, settings: NodeSettings, feed: KeyFeed) -> None:
+    def __init__(self, clock: Clock, settings: NodeSettings, feed: KeyFeed, accounts: FollowedAccounts) -> None:
         self._clock = clock
+        self._accounts = accounts
         self._settings = settings
         self._feed = feed
         self._keys = FollowedTable[bytes, FollowedKey](settings.known_keys_max, settings.unknown_keys_max)
@@ -121,6 +123,8 @@ class Keys:
         if followed is None or not followed.hear(key.version, is_known=key.state is not KeyState.UNKNOWN):
             return None
         is_first = followed.key is None
+        self._follow_account(key.account)
+        self._unfollow_account(followed)
         # The hash once: there may be many keys.
         followed.key, followed.has_expired = replace(key, sha256=followed.name), False
         if is_first:
@@ -129,6 +133,15 @@ class Keys:
         self._ends.note(followed, self._clock.monotonic_ns() + (key.valid_for_ns or 0) if ends else None)
         self._forget(self._keys.settle(followed), [])
         return followed
+
+    def _follow_account(self, account: str) -> None:
+        if account:
+            self._accounts.follow(account)
+
+    def _unfollow_account(self, followed: FollowedKey) -> None:
+        """What was known of a key counts no longer as followed of an account."""
+        if followed.key is not None and followed.key.account:
+            self._accounts.unfollow(followed.key.account, self._clock.monotonic_ns())
 
     def _let_go_of_others(self, followed: FollowedKey) -> None:
         """Requests that came with this key before it was known, and run by another one or by none, do not end by it."""
@@ -161,5 +174,6 @@ class Keys:
     def _forget(self, keys: Sequence[FollowedKey], models: Sequence[FollowedModel]) -> None:
         for key in keys:
             self._ends.note(key, None)
+            self._unfollow_account(key)
         if keys or models:
             self._feed.unfollow_keys([key.name for key in keys], [model.name for model in models])

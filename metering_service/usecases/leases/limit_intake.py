@@ -16,6 +16,8 @@ def take_limits(node: Node, limits: LimitSet) -> None:
     before = {pot.key: node.limits.limit_of(pot.key) for pot in pots}
     if not node.limits.take(limits):
         return
+    if not limits.name.startswith("models/"):
+        node.accounts.told(limits.name, node.clock.monotonic_ns())
     uids = {limit.uid for limit in limits.limits}
     for pot in pots:
         if pot.is_over(node.limits.limit_of(pot.key)):
@@ -30,6 +32,21 @@ def take_limits(node: Node, limits: LimitSet) -> None:
     for service in list(node.waiting.values()):
         if limits.name.startswith("models/") or service.name.startswith(f"{limits.name}/"):
             retry(node, service)
+
+
+def forget_limits(node: Node) -> None:
+    """Forget the limits of accounts of which nothing is followed any more, once their leases are given back.
+
+    Control tells of them no longer since the last service or key was unfollowed.
+    """
+    since_ns = node.clock.monotonic_ns() - node.settings.idle_limits_kept_ns
+    for account in node.accounts.left(since_ns):
+        pots = [pot for pot in node.lease_index.pots.values() if pot.account == account]
+        if all(pot.is_at_rest and not pot.has_leases for pot in pots):
+            node.limits.forget(account)
+            node.accounts.forget(account)
+            for pot in pots:
+                node.lease_index.forget_pot(pot)
 
 
 def _cut(node: Node, pot: PotState) -> None:

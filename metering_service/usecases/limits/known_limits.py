@@ -17,7 +17,8 @@ WORKED_OUT_MAX: Final = 50_000
 class KnownLimits:
     """Not thread-safe; all calls happen on the event loop. False while there is no limit at all.
 
-    An account's limits stay when nothing of it is followed any more; control sends them anew with the next.
+    An account's limits are forgotten some time after the last of its services and keys; control sends them anew with
+    the next.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,13 @@ class KnownLimits:
             self._by_uid.pop(limit.uid, None)
         self._sets[limits.name] = limits
         self._by_uid.update((limit.uid, limit) for limit in limits.limits)
+        self._worked_out.clear()
+
+    def forget(self, name: str) -> None:
+        """Know no longer what is limited there."""
+        known = self._sets.pop(name, None)
+        for limit in known.limits if known is not None else ():
+            self._by_uid.pop(limit.uid, None)
         self._worked_out.clear()
 
     def limit_of(self, pot: LimitPotKey) -> Limit | None:

@@ -20,7 +20,7 @@ from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.key_intake import expire_keys, take_key, take_model
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
-from metering_service.usecases.leases.limit_intake import take_limits
+from metering_service.usecases.leases.limit_intake import forget_limits, take_limits
 from metering_service.usecases.lookups.id_reuse import NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import expire, found, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
@@ -94,7 +94,7 @@ class Rig:
         self.recovery = CrashRecovery(self.node, database, self.keeper)
         now(self.recovery.find_left())
         self._told: dict[str, int] = {}
-        self._told_limits = 0
+        self._told_limits = -1
         self._told_keys: dict[bytes, int] = {}
         self._told_models: dict[str, int] = {}
         self.hears_of_keys = True
@@ -162,7 +162,9 @@ class Rig:
             return False
         self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
         limits = self.control.limits
-        if limits.version > self._told_limits:
+        if not (self._told or any(self.control.key_of(key).name for key in self._told_keys)):
+            self._told_limits = -1
+        elif limits.version > self._told_limits:
             self._told_limits = limits.version
             take_limits(self.node, limits)
         news = [name for name, version in self._told.items() if self.control.config(name).version > version]
@@ -271,6 +273,7 @@ class Rig:
         expire(self.node)
         expire_keys(self.node)
         self.node.keys.forget_idle()
+        forget_limits(self.node)
         check_silent(self.node)
         forget_finished(self.node)
         now(self.recovery.book_left())
