@@ -12,12 +12,13 @@ from tallygate._server.database.quick_reads import Rows
 
 _services = schema.services
 _leases = schema.leases
+_recall_us = _leases.c.recall_requested_us
 _due_us = alert_schema.deliveries.c.next_attempt_us
 _nodes = schema.nodes
 
 _QUERY: Final = select(
     schema.meta.c.config_version,
-    exists().where(_leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)),
+    select(func.max(_recall_us)).where(_recall_us.is_not(None), not_(_leases.c.closed)).scalar_subquery(),
     select(func.min(_services.c.next_due_us)).scalar_subquery(),
     select(func.min(schema.models.c.next_due_us)).scalar_subquery(),
     exists().where(untold, _services.c.activation_version.is_not(None)),
@@ -38,10 +39,10 @@ def query(dialect: Dialect) -> str:
 
 def glance_of(rows: Rows) -> Glance:
     """What the query has found."""
-    version, recalls, service_us, model_us, awaits, delivery_us, *_ = rows[0]
+    version, recall_us, service_us, model_us, awaits, delivery_us, *_ = rows[0]
     return Glance(
         config_version=version,
-        has_recalls=bool(recalls),
+        last_recall_us=recall_us,
         first_due_us=min((due_us for due_us in (service_us, model_us) if due_us is not None), default=None),
         awaits_fleet=bool(awaits),
         first_delivery_us=delivery_us,

@@ -17,12 +17,12 @@ class NodeSigns(NamedTuple):
 class Glance:
     """The database in one small read. Times are by the wall clock.
 
-    `has_recalls`: whether any open lease is recalled. `first_due_us`: when the first service or model is due.
+    `last_recall_us`: when one of the open leases was last recalled. `first_due_us`: when the first service or model is due.
     `awaits_fleet`: whether any service is in activation. `first_delivery_us`: when the first delivery is due.
     """
 
     config_version: int
-    has_recalls: bool
+    last_recall_us: int | None
     first_due_us: int | None
     awaits_fleet: bool
     first_delivery_us: int | None

@@ -260,7 +260,7 @@ class ConfigFeed:
 
     def _has_news(self, glance: Glance) -> bool:
         """Whether there is anything to poll for, by a glance at the database."""
-        has_new_recalls = glance.has_recalls and glance is not self._polled
+        has_new_recalls = glance.last_recall_us is not None and glance is not self._polled
         return glance.config_version != self._version or has_new_recalls or bool(self._memory.shortages.pots)
 
     async def poll(self, came_back: Collection[PotKey] = ()) -> None:

@@ -35,7 +35,7 @@ BATCH_SIZE: Final = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
 
 SET_BACK_US: Final = US_PER_SECOND
-"""Minimum time that a wall clock must lose between two ticks to count as set back."""
+"""Minimum time that a wall clock must lose to count as set back."""
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +95,8 @@ class Sweeper:
             await self.tick()
         elif self._liveness.lost:
             self._liveness.mark_lost((), ())
+        # The clock may have been ahead while nothing was due, and calls have ended terms too early by it all the same.
+        self._ahead_us = max(self._ahead_us or 0, self._now_ahead_us())
         if is_due:
             return TICK_S
         until_due_us = (glance.first_due_us or self._clock.now_us() + US_PER_SECOND) - self._clock.now_us()

@@ -14,6 +14,7 @@ from control_service.storage.database import SqlDatabase
 from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.pulse import AGE_MAX_NS, Pulse
+from control_service.usecases.service_status import catch_up
 from control_service.usecases.upkeep.retention import PERIOD_NS
 from control_service.usecases.upkeep.sweeper import OBSERVATION_S, TICK_S
 from tests.harness.control.fleet_harness import Kit, price, read
@@ -132,6 +133,24 @@ async def test_a_commit_of_another_process_is_told_by_the_next_turn(kit: Kit, re
     assert (await read(watcher)).recalled_lease_ids == ()
 
 
+async def test_a_recall_is_told_while_another_is_not_answered(kit: Kit, resting: Kit) -> None:
+    """A change that needs money recalls leases, and nothing else that the glance shows is another than before."""
+    await kit.account("other", funds=1_000)
+    services = [await kit.service(postpaid=True), await kit.service(account_id="other", postpaid=True)]
+    silent, awake = await kit.node("node-b"), await kit.node("node-a")
+    await silent.exchange_one(services[0], MONEY, needed_units=1_000)
+    await awake.exchange_one(services[1], MONEY, needed_units=1_000)
+    watcher = await following(resting)
+    told = []
+    for node, service in ((silent, services[0]), (awake, services[1])):
+        resting.clock.advance(us=1_000)
+        async with kit.database.writing() as tx:
+            await tx.leases.recall([(service.account_id, node.lease_id(service, MONEY))], kit.now_us)
+        await turn(resting)
+        told.append((await read(watcher)).recalled_lease_ids)
+    assert told == [(), (awake.lease_id(services[1], MONEY),)]
+
+
 async def test_a_stream_that_is_opened_hears_of_older_recalls(kit: Kit, resting: Kit) -> None:
     """Though nobody commits anything after that."""
     service = await kit.service(postpaid=True)
@@ -223,3 +242,19 @@ async def test_a_wall_clock_that_is_set_back_is_noticed_at_rest(kit: Kit, restin
     kit.clock.jump(us=-3_600_000_000)
     await turn(resting)
     assert counted(resting).since() > 0
+
+
+async def test_a_clock_that_was_ahead_only_while_nothing_was_due_is_noticed(kit: Kit, resting: Kit) -> None:
+    """Whoever changed a service in that time has ended its trial too early, and left nothing for the sweeper to do."""
+    service = await kit.service(trial_tokens=1_000, trial_for_us=60 * SECOND_US)
+    await turn(resting)
+    resting.clock.jump(us=3_600 * SECOND_US)
+    async with kit.database.writing() as tx:
+        account = await tx.accounts.lock(service.account_id)
+        await catch_up(tx, account, service, kit.now_us)
+    assert (await kit.read_service(service)).told_status is Status.STOPPED
+    await turn(resting)
+    resting.clock.jump(us=-3_600 * SECOND_US)
+    await turn(resting)
+    await turn(resting)
+    assert (await kit.read_service(service)).told_status is Status.RUNNING
