@@ -53,7 +53,8 @@ class Fields:
     """
 
     def __init__(self) -> None:
-        self._violations: list[tuple[str, str]] = []
+        # In their order; many may be wrong in a message of many parts, and none is to be searched for.
+        self._violations: dict[tuple[str, str], None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -62,12 +63,11 @@ class Fields:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._violations and error is None:
-            raise InvalidRequestError(self._violations)
+            raise InvalidRequestError(list(self._violations))
 
     def refuse(self, path: str, what: str) -> None:
         """Notes that a field is wrong, once."""
-        if (path, what) not in self._violations:
-            self._violations.append((path, what))
+        self._violations[path, what] = None
 
     def account(self, path: str, name: str) -> str:
         """The id in `accounts/{account}`."""
