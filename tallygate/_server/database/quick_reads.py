@@ -6,6 +6,7 @@ it takes 0.1 ms on SQLite and 0.05 ms on PostgreSQL, and on SQLite it costs some
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
@@ -49,6 +50,8 @@ class SqliteReads(QuickReads):
         self._reads: sqlite3.Connection | None = None
         self._opened = 0
         self._reading = asyncio.Lock()
+        # Of the thread that reads: it goes on though nobody waits for its answer any more.
+        self._in_use = threading.Lock()
 
     @override
     def stamp(self) -> int | None:
@@ -68,7 +71,7 @@ class SqliteReads(QuickReads):
     @override
     async def rows(self, *queries: str) -> list[Rows]:
         async with self._reading:
-            return await asyncio.to_thread(self._rows, queries)
+            return await asyncio.to_thread(self._read, queries)
 
     @override
     async def answer(self) -> None:
@@ -81,13 +84,20 @@ class SqliteReads(QuickReads):
         self._close_stamps()
         reads, self._reads = self._reads, None
         # One that a thread reads from is closed by that thread.
-        if reads is not None and not self._reading.locked():
-            reads.close()
+        if reads is not None and self._in_use.acquire(blocking=False):
+            try:
+                reads.close()
+            finally:
+                self._in_use.release()
 
     def _close_stamps(self) -> None:
         if self._stamps is not None:
             self._stamps.close()
             self._stamps = None
+
+    def _read(self, queries: Sequence[str]) -> list[Rows]:
+        with self._in_use:
+            return self._rows(queries)
 
     def _rows(self, queries: Sequence[str]) -> list[Rows]:
         self._file.check()

@@ -1,6 +1,7 @@
 """Quick reads: small reads beside an engine's pool, and what tells that nothing was committed."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database.engine import create_engine, quick_reads
-from tallygate._server.database.sqlite_file import FileMovedError
+from tallygate._server.database.quick_reads import SqliteReads
+from tallygate._server.database.sqlite_file import FileMovedError, SqliteFile
+from tests.harness.patience import PATIENCE_S
 from tests.harness.postgres import fresh_database
 
 COUNT = "SELECT count(*) FROM lines"
@@ -85,6 +88,53 @@ async def test_a_read_that_nobody_waits_for_leaves_its_answer_to_nobody(either: 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert await reads.rows("SELECT 2") == [[(2,)]]
+
+
+class SlowConnection:
+    """Answers when it is told to; notes what happens to it in the middle of a query."""
+
+    def __init__(self) -> None:
+        self.may_answer, self.has_begun, self.is_closed = threading.Event(), threading.Event(), threading.Event()
+        self.is_reading = False
+        self.disturbances: list[str] = []
+
+    def execute(self, query: str) -> "SlowConnection":
+        self._note(query)
+        self.is_reading = True
+        self.has_begun.set()
+        assert self.may_answer.wait(PATIENCE_S)
+        self.is_reading = False
+        return self
+
+    def fetchall(self) -> list[tuple[int]]:
+        return []
+
+    def close(self) -> None:
+        self._note("close")
+        self.is_closed.set()
+
+    def _note(self, what: str) -> None:
+        if self.is_reading:
+            self.disturbances.append(what)
+
+
+async def test_nothing_disturbs_a_thread_that_still_reads(path: Path) -> None:
+    """Though nobody waits for its answer any more: the next read waits for it, and the thread closes what it uses."""
+    path.touch()  # noqa: ASYNC240  # a file on a local disk
+    slow = SlowConnection()
+    reads = SqliteReads(lambda: slow, SqliteFile(path))  # type: ignore[arg-type, return-value]  # all that it uses
+    task = asyncio.create_task(reads.rows("first"))
+    assert await asyncio.to_thread(slow.has_begun.wait, PATIENCE_S)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    reads.close()
+    following = asyncio.create_task(reads.rows("second"))
+    await asyncio.to_thread(lambda: None)
+    slow.may_answer.set()
+    assert await following == [[]]
+    reads.close()
+    assert await asyncio.to_thread(slow.is_closed.wait, PATIENCE_S)
+    assert slow.disturbances == []
 
 
 async def test_reads_go_on_after_the_engine_was_disposed_of(either: AsyncEngine) -> None:
