@@ -21,7 +21,7 @@ from control_service.domain.payers import ServiceConfig
 from control_service.domain.pot import PotKind
 from control_service.domain.status import StopReason
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest, LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet.watcher import Update
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.names import NODE_ID

@@ -9,7 +9,7 @@ from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.fleet_codec import check_node, decode_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet.node_names import require_names
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from tallygate._server.grpc.caller import current_caller

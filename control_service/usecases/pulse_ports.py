@@ -17,7 +17,7 @@ class NodeSigns(NamedTuple):
 class Glance:
     """The database in one small read. Times are by the wall clock.
 
-    `last_recall_us`: when one of the open leases was last recalled. `first_due_us`: when the first service or model is due.
+    `last_recall_us`: when an open lease was recalled last. `first_due_us`: when the first service or model is due.
     `awaits_fleet`: whether any service is in activation. `first_delivery_us`: when the first delivery is due.
     """
 

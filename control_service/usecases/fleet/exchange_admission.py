@@ -16,7 +16,7 @@ from control_service.domain.backup_detection import Mark
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
 from control_service.domain.node import Node
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest
-from control_service.usecases.fleet.lease_settlement import LeaseStatement, closing
+from control_service.usecases.fleet.lease_statement import LeaseStatement, closing
 from control_service.usecases.fleet.node_registration import (
     control_went_backwards,
     fenced,

@@ -13,7 +13,8 @@ from control_service.domain.pot import Pot
 from control_service.domain.rate_pot import RatePot
 from control_service.domain.recall import Availability, Shortfall
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement
+from control_service.usecases.fleet.lease_settlement import Settlement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 
 _log = structlog.get_logger(__name__)
 

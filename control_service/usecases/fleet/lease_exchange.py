@@ -13,7 +13,8 @@ from control_service.usecases.fleet.exchange_admission import admit, left_behind
 from control_service.usecases.fleet.exchange_answers import answer_of
 from control_service.usecases.fleet.exchange_groups import ExchangeGroups, Served
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest, LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, settle
+from control_service.usecases.fleet.lease_settlement import Settlement, settle
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.ports import Database, Transaction

@@ -16,15 +16,15 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.lease import Lease, Statement, may_overdraw, stands_beside
 from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.limit import LimitPotKey
-from control_service.domain.names import MalformedNameError, parse_service, service_name
+from control_service.domain.payer_pots import money_of, trial_of
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, status_of
 from control_service.domain.status import PostpaidState, Status
 from control_service.domain.threshold import trial_percent_reached
-from control_service.domain.trial import Trial
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.limit_pots import Crossed, LoadedPot, load_pots, store_pots
 from control_service.usecases.ports import Transaction
@@ -32,43 +32,6 @@ from control_service.usecases.rule_pots import LoadedRule, load_rule_pots, store
 
 _TAKES_REQUESTS: Final = (Status.RUNNING, Status.ACTIVATING)
 _NOTHING_RESERVED: Final = Reserved()
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseStatement:
-    """A statement with all that identifies its lease: node and epoch, kind of pot, the service or the limit's pot."""
-
-    node: str
-    epoch: int
-    service_name: str
-    service_uid: str
-    kind: PotKind
-    statement: Statement
-    limit: LimitPotKey | None = None
-
-    @property
-    def account_id(self) -> str | None:
-        """The account of the pot; None where the service's name is none."""
-        if self.limit is not None:
-            return self.limit.account_id
-        try:
-            return parse_service(self.service_name)[0]
-        except MalformedNameError:
-            return None
-
-
-def closing(named: NamedLease) -> LeaseStatement:
-    """The statement that closes a lease at the counters that are known."""
-    lease = named.lease
-    return LeaseStatement(
-        node=lease.node,
-        epoch=lease.epoch,
-        service_name=service_name(lease.account, named.service_id) if named.service_id else "",
-        service_uid=lease.service_uid,
-        kind=lease.kind,
-        statement=Statement(lease.lease_id, closing=True),
-        limit=lease.limit,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,21 +276,6 @@ def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]
             key = PotKey.of(subject.service.account_id, subject.service.uid, PotKind.TRIAL)
             pots[key] = trial_of(trial)
     return pots
-
-
-def money_of(account: Account) -> Quantity:
-    """An account's money as a pot."""
-    return Quantity(
-        capacity_units=account.funds_nanos + account.credit_limit_nanos,
-        leased_units=account.leased_nanos,
-        spent_units=account.spent_nanos,
-        floor_units=account.overdue_floor_nanos,
-    )
-
-
-def trial_of(trial: Trial) -> Quantity:
-    """A trial as a pot."""
-    return Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
 
 
 async def settle(

@@ -10,7 +10,8 @@ from typing import Final
 from control_service.domain.node import is_plausible, recovered
 from control_service.domain.pot import PotKind
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
+from control_service.usecases.fleet.lease_settlement import Settlement, settle
+from control_service.usecases.fleet.lease_statement import LeaseStatement, closing
 from control_service.usecases.fleet.node_registration import implausible
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.limit import LimitPotKey
+from control_service.domain.payer_pots import money_of, trial_of
 from control_service.domain.pot import PotKey, PotKind
-from control_service.usecases.fleet.lease_settlement import money_of, trial_of
 from control_service.usecases.limit_pots import load_pots
 from control_service.usecases.ports import Transaction
 from control_service.usecases.rule_pots import WALL_CLOCK, load_rule_pots

@@ -16,7 +16,7 @@ from control_service.usecases.fleet.exchange_groups import (
     ExchangeGroups,
 )
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest, LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from tallygate._server.clock import ManualClock
 
 

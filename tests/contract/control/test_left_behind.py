@@ -5,7 +5,7 @@ from dataclasses import replace
 from control_service.domain.lease import Lease
 from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 OUTPUT, TRIAL, MONEY = PotKind.RESERVATION_OUTPUT, PotKind.TRIAL, PotKind.MONEY

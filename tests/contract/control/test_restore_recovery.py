@@ -10,7 +10,7 @@ from control_service.domain.backup_detection import Mark
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from control_service.usecases.idempotent_call import Call
 from tests.harness.control.fleet_harness import METERING_DATABASE, FleetNode, Kit

@@ -22,7 +22,7 @@ from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest, LeaseAnswer
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.watcher import Update, Watcher

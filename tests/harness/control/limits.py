@@ -18,7 +18,7 @@ from control_service.domain.period import period_at
 from control_service.domain.pot import PotKind
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet_ports import LeaseFilter
 from tallygate._server.clock import Clock
 from tests.harness.control.fleet_harness import FleetNode

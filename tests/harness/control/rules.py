@@ -8,7 +8,7 @@ from control_service.domain.pot import PotKey, Quantity
 from control_service.domain.rate_pot import RatePot
 from control_service.domain.rule_pot import RulePot, kind_of
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 ACCOUNT = Place(PlaceKind.ACCOUNT, "acme")

@@ -16,7 +16,7 @@ from control_service.domain.errors import SupersededError
 from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
-from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.lease_statement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 FUNDS = 200_000
