@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     FromClause,
     Subquery,
@@ -28,7 +27,6 @@ Columns = Mapping[str, TypeEngine[Any]]
 
 TEXT: Final = Text()
 NUMBER: Final = BigInteger()
-FLAG: Final = Boolean()
 _ROWS: Final = "given"
 
 
@@ -73,10 +71,6 @@ def is_one_of(dialect: str, column_: ColumnElement[Any], name: str = "keys") -> 
 def keys_of(dialect: str, keys: Collection[Any], name: str = "keys") -> dict[str, Any]:
     """The parameter of `is_one_of`."""
     return {name: json.dumps(list(keys)) if dialect == "sqlite" else list(keys)}
-
-
-def _array(name: str, of_type: TypeEngine[Any]) -> ColumnElement[Any]:
-    return cast(bindparam(name, type_=ARRAY(of_type)), ARRAY(of_type))
 
 
 def _parameter(name: str) -> str:
