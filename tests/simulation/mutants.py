@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.simulation import (
+    mutations_columns,
     mutations_commits,
     mutations_control,
     mutations_credentials,
@@ -31,6 +32,7 @@ from tests.simulation.workers import run_each
 FOUND = Path(__file__).with_name("found.json")
 """The seed that finds each of them soonest in simulated time, as the last search had it."""
 MODULES = (
+    mutations_columns,
     mutations_commits,
     mutations_control,
     mutations_credentials,
