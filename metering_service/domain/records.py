@@ -123,6 +123,10 @@ def caretaker_of(holder: str) -> str:
     return _CARETAKER + holder
 
 
+STAND_IN: Final = "recovered."
+"""Beginning of the ids of stand-ins, which no random id has."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
     """What was consumed on a lease: absolute, only ever growing. Key: lease_id. `close_us`: when it was closed.
@@ -140,6 +144,11 @@ class LeaseRecord:
     closed: bool
     close_us: int | None = None
     limit_pot: LimitPotKey | None = None
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it stands for leases of lost epochs that never came on record: control knows what these had."""
+        return self.lease_id.startswith(STAND_IN)
 
 
 class AggregateKey(NamedTuple):

@@ -44,7 +44,7 @@ class LeaseKeeper:
 
     def adopt(self, leases: Iterable[LeaseRecord]) -> None:
         """Say what was consumed on leases of an earlier epoch; more may yet be booked on them."""
-        self._adopted.update((record.lease_id, record) for record in leases)
+        self._adopted.update((record.lease_id, record) for record in leases if not record.is_stand_in)
 
     def inherit(self, leases: Iterable[LeaseRecord]) -> None:
         """Close leases of an earlier epoch: nothing more will be booked on them."""
@@ -80,7 +80,7 @@ class LeaseKeeper:
     def statements(self) -> list[LeaseStatement]:
         """What there is to say now."""
         index, now_ns = self._node.lease_index, self._node.clock.monotonic_ns()
-        statements = [_inherited(record, closing=True) for record in self._inherited.values()]
+        statements = [_inherited(record, closing=True) for record in self._due_inherited()]
         statements += [_inherited(record, closing=False) for record in self._adopted.values()]
         self._mark_recalled()
         for holder in self._due():
@@ -94,6 +94,14 @@ class LeaseKeeper:
             if not holder.has_leases:
                 self._forget(holder)
         return statements
+
+    def _due_inherited(self) -> list[LeaseRecord]:
+        """Leases of earlier epochs to close now: stand-ins last, once all else that those left is booked and closed.
+
+        Control draws what they consumed from what is still open of earlier epochs, and no request may count on that.
+        """
+        on_record = [record for record in self._inherited.values() if not record.is_stand_in]
+        return on_record if on_record or not self.recovered else list(self._inherited.values())
 
     def _forget(self, holder: LeaseHolder) -> None:
         index = self._node.lease_index
@@ -240,7 +248,7 @@ class LeaseKeeper:
     def all_closed(self) -> bool:
         """Whether nothing is left to settle with the control service."""
         return (
-            not self._inherited
+            not self._due_inherited()
             and not self._adopted
             and not any(True for holder in self._node.lease_index.holders.values() for _ in holder.all_leases())
         )

@@ -23,7 +23,7 @@ import structlog
 from metering_service.domain.booking import Booking, book
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.pot import PAYERS, HeldUnits, LimitPotKey, PotKind
-from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
+from metering_service.domain.records import STAND_IN, LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
 from metering_service.domain.service import account_of
@@ -319,7 +319,7 @@ def _lease_for(
     whose = [booked.service_uid, booked.request_id, booked.part, booked.receipt.revision]
     # Of one booking there is one for each pot of a limit as well.
     text = json.dumps(whose if pot is None else [*whose, *pot])
-    lease_id = f"recovered.{sha256(text.encode()).hexdigest()[:32]}.{kind.value}"
+    lease_id = f"{STAND_IN}{sha256(text.encode()).hexdigest()[:32]}.{kind.value}"
     if pot is not None:
         account = account_of(booked.service)
         return LeaseRecord(lease_id, booked.node, epoch, account, "", kind, 0, closed=False, limit_pot=pot)

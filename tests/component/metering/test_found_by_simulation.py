@@ -3,15 +3,19 @@
 The file is named after where its cases come from: each needs several rules at once, and would be looked for under none.
 """
 
+from collections.abc import Sequence
+
 import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.pot import PotKind
+from metering_service.domain.records import STAND_IN
 from metering_service.domain.report import Phase
 from metering_service.usecases.commits import checkpoints
 from tests.harness.metering.node_harness import Client, Fleet, report
-from tests.harness.metering.services import SERVICE, UID, with_money, with_trial
+from tests.harness.metering.services import NANO_EACH, SERVICE, UID, running, with_money, with_trial
 from tests.harness.metering.two_nodes import booked, granted, two_nodes
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -290,3 +294,44 @@ def test_a_token_whose_authorisation_was_denied_counts_for_the_finish_after_it(*
     Client(fleet["a"]).send(report(FINISH, counts=Counts(200, output=120), resume=token))
     fleet["b"].database.down = False
     assert booked(fleet) == 320
+
+
+def test_stand_ins_are_said_after_all_leases_that_are_on_record() -> None:
+    """Control draws what they consumed from what is open of earlier epochs: of that, requests on record may hold some.
+
+    The first epoch leaves a request whose lease never came on record, the second one a request and its lease.
+    """
+    fleet = Fleet("a")
+    config = fleet.control.put(running(postpaid_pays=True, price=NANO_EACH))
+    fleet.control.top_up(1_000_000_000)
+    for ids in (("r1",), ("r2", "r3")):
+        client = Client(fleet["a"])
+        for request_id in ids:
+            client.say(report(AUTHORIZE, request_id, counts=Counts(100)))
+            client.say(report(PROGRESS, request_id, counts=Counts(100, output=10)))
+        fleet.run(seconds=1)
+        if "r3" in ids:
+            client.say(report(FINISH, "r3", counts=Counts(100, output=20)))
+            fleet.run(seconds=1)
+        fleet.crash("a")
+        if "r1" in ids:
+            # The node ended between the commit with the request and the one with its lease.
+            fleet.database.leases.clear()
+            fleet.start("a")
+    on_record = {lease.lease_id for lease in fleet.database.leases.values() if not lease.closed}
+    open_before: list[set[str]] = []
+    exchange = fleet.control.exchange
+
+    def watched(node: str, epoch: int, statements: Sequence[LeaseStatement]) -> list[LeaseAnswer]:
+        if any(said.lease_id.startswith(STAND_IN) for said in statements):
+            open_before.append({each for each in on_record if not fleet.control.leases[each].closed})
+        return exchange(node, epoch, statements)
+
+    fleet.control.exchange = watched  # type: ignore[method-assign]
+    fleet.start("a")
+    fleet.run(seconds=100)
+    assert on_record
+    assert open_before
+    assert not any(open_before)
+    consumed = sum(lease.consumed_units for lease in fleet.control.leases.values() if lease.service_uid == config.uid)
+    assert consumed == 110 + 110 + 120
