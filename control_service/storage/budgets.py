@@ -50,6 +50,11 @@ class BudgetRows(Budgets):
         await self._connection.execute(update(_budgets).where(key).values(_values(budget)))
 
     @override
+    async def end_raise(self, budget: Budget) -> None:
+        key = _key(budget.place.account_id, budget.budget_id)
+        await self._connection.execute(update(_budgets).where(key).values(raise_due_us=None))
+
+    @override
     async def page(self, wanted: LimitFilter, after: str, limit: int) -> list[Budget]:
         query = select(_budgets).where(is_wanted(_budgets, wanted), _budgets.c.budget_id > after)
         rows = await self._connection.execute(query.order_by(_budgets.c.budget_id).limit(limit))
@@ -90,6 +95,7 @@ def _values(budget: Budget) -> dict[str, Any]:
         "soft": budget.soft,
         "raised_units": budget.raised_units,
         "raised_until_us": budget.raised_until_us,
+        "raise_due_us": budget.raised_until_us,
         "initial_spent_units": budget.initial_spent_units,
         "threshold_percents": json.dumps(budget.threshold_percents),
         "create_us": budget.create_us,

@@ -15,6 +15,7 @@ from control_service.domain.status import PostpaidState
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.batch_rows import BatchRows
+from control_service.storage.limit_schema import budgets as _budgets
 from control_service.storage.models import model_of
 from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of
 from control_service.usecases.fleet_ports import Changes, Configs, Due, Subjects
@@ -22,6 +23,7 @@ from control_service.usecases.fleet_ports import Changes, Configs, Due, Subjects
 _accounts = schema.accounts
 _services = schema.services
 _models = schema.models
+_raise_us = _budgets.c.raise_due_us
 _prices = schema.prices
 _reservations = schema.reservations
 untold: Final[ColumnElement[bool]] = literal_column("NOT services.fleet_told")
@@ -100,9 +102,15 @@ class ConfigRows(Configs):
     async def due(self, now_us: int, limit: int) -> Due:
         services = select(*_service_key).where(_services.c.next_due_us <= now_us).order_by(_services.c.next_due_us)
         models = select(_models.c.model_id).where(_models.c.next_due_us <= now_us).order_by(_models.c.next_due_us)
+        raises = (
+            select(_budgets.c.account_id, _budgets.c.budget_id)
+            .where(_raise_us <= now_us, _raise_us.is_not(None), _budgets.c.delete_us.is_(None))
+            .order_by(_raise_us)
+        )
         return Due(
             services=[(row["account_id"], row["service_id"]) for row in await self._rows(services.limit(limit))],
             model_ids=[row["model_id"] for row in await self._rows(models.limit(limit))],
+            raises=[(row["account_id"], row["budget_id"]) for row in await self._rows(raises.limit(limit))],
         )
 
     async def _reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:

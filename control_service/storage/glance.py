@@ -7,6 +7,7 @@ from sqlalchemy import Dialect, exists, func, not_, select, true
 
 from control_service.storage import alert_schema, schema
 from control_service.storage.configs import untold
+from control_service.storage.limit_schema import budgets
 from control_service.usecases.pulse_ports import Glance, NodeSigns
 from tallygate._server.database.quick_reads import Rows
 
@@ -14,6 +15,7 @@ _services = schema.services
 _leases = schema.leases
 _recall_us = _leases.c.recall_requested_us
 _due_us = alert_schema.deliveries.c.next_attempt_us
+_raise_us = budgets.c.raise_due_us
 _nodes = schema.nodes
 
 _QUERY: Final = select(
@@ -21,6 +23,7 @@ _QUERY: Final = select(
     select(func.max(_recall_us)).where(_recall_us.is_not(None), not_(_leases.c.closed)).scalar_subquery(),
     select(func.min(_services.c.next_due_us)).scalar_subquery(),
     select(func.min(schema.models.c.next_due_us)).scalar_subquery(),
+    select(func.min(_raise_us)).where(_raise_us.is_not(None), budgets.c.delete_us.is_(None)).scalar_subquery(),
     exists().where(untold, _services.c.activation_version.is_not(None)),
     select(func.min(_due_us)).where(_due_us.is_not(None)).scalar_subquery(),
     _nodes.c.node,
@@ -39,11 +42,11 @@ def query(dialect: Dialect) -> str:
 
 def glance_of(rows: Rows) -> Glance:
     """What the query has found."""
-    version, recall_us, service_us, model_us, awaits, delivery_us, *_ = rows[0]
+    version, recall_us, service_us, model_us, raise_us, awaits, delivery_us, *_ = rows[0]
     return Glance(
         config_version=version,
         last_recall_us=recall_us,
-        first_due_us=min((due_us for due_us in (service_us, model_us) if due_us is not None), default=None),
+        first_due_us=min((due_us for due_us in (service_us, model_us, raise_us) if due_us is not None), default=None),
         awaits_fleet=bool(awaits),
         first_delivery_us=delivery_us,
         nodes=tuple(NodeSigns(*row[-len(NodeSigns._fields) :]) for row in rows if row[-1] is not None),

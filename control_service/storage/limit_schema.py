@@ -52,12 +52,15 @@ budgets = Table(
     flag("soft"),
     number("raised_units"),
     number("raised_until_us", nullable=True),
+    # The same until somebody has dealt with that end.
+    number("raise_due_us", nullable=True),
     number("initial_spent_units"),
     # Ascending numbers, as JSON.
     text("threshold_percents"),
     *_times(),
     UniqueConstraint("uid"),
     Index("ix_budgets_place", "account_id", "place_kind", "place_uid", **where("delete_us IS NULL")),
+    Index("ix_budgets_raise_due", "raise_due_us", **where("raise_due_us IS NOT NULL AND delete_us IS NULL")),
 )
 
 limit_versions = Table(

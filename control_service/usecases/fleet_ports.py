@@ -257,10 +257,11 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Services, by (account id, service id), and models, by id, that time alone has changed."""
+    """What time alone has changed: services, models, and budgets whose raise has ended; of an account with its id."""
 
     services: list[tuple[str, str]]
     model_ids: list[str]
+    raises: list[tuple[str, str]]
 
 
 class Configs(Protocol):

@@ -55,6 +55,9 @@ class Budgets(Protocol):
     async def save(self, budget: Budget) -> None:
         """Stores the budget as it is now; its account was locked."""
 
+    async def end_raise(self, budget: Budget) -> None:
+        """Notes that the end of the budget's raise was dealt with; its account was locked."""
+
     async def page(self, wanted: LimitFilter, after: str, limit: int) -> list[Budget]:
         """Budgets whose id is greater than `after`, by id."""
 

@@ -22,6 +22,7 @@ from control_service.domain.errors import (
 from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, LimitMember, Place
 from control_service.domain.names import budget_name
 from control_service.domain.rate_rule import Violation
+from control_service.usecases.budget_thresholds import judge_thresholds
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.limit_changes import note_limits
 from control_service.usecases.limits.places import living_place, require_few, require_manages, require_reads
@@ -118,7 +119,7 @@ async def get_budget(tx: Transaction, account_id: str, budget_id: str, asker: As
 async def update_budget(
     tx: Transaction, account_id: str, budget_id: str, update: BudgetUpdate, *, asker: Asker, act: Act
 ) -> BudgetView:
-    """Changes a budget. No change restarts its count.
+    """Changes a budget. No change restarts its count; a threshold that it brings the budget to is told of at once.
 
     Raises:
         ResourceNotFoundError: there is no such budget.
@@ -143,6 +144,7 @@ async def update_budget(
         after = replace(after, update_us=act.now_us)
         await tx.budgets.save(after)
         await note_limits(tx, after.place.subject)
+        await judge_thresholds(tx, after, act.now_us)
     return BudgetView(after, await standing_of(tx, after, act.now_us))
 
 

@@ -14,6 +14,7 @@ from control_service.domain.actor import SYSTEM
 from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
+from control_service.usecases.budget_thresholds import judge_thresholds
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.activation import Activation
@@ -103,7 +104,7 @@ class Sweeper:
         return min(OBSERVATION_S, max(0, until_due_us) / US_PER_SECOND)
 
     async def tick(self) -> None:
-        """Deals with all that is due: ends of trials and reservations, prices, activations, lost nodes, the purge.
+        """Deals with all that is due: ends of trials, reservations, raises, prices, activations, lost nodes, the purge.
 
         Raises:
             StorageUnavailableError: the database fails; what was not dealt with stays due.
@@ -121,6 +122,7 @@ class Sweeper:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._isolation.run_each("terms", due.services, self._end_terms)
         await self._isolation.run_each("price", due.model_ids, self._announce_price)
+        await self._isolation.run_each("raise", due.raises, self._end_raise)
         await self._activation.complete(activated[:BATCH_SIZE])
         await self._purge.tick()
 
@@ -151,6 +153,17 @@ class Sweeper:
             if service is not None:
                 await catch_up(tx, account, service, self._clock.now_us())
         self._changes.announce()
+
+    async def _end_raise(self, key: tuple[str, str]) -> None:
+        """Tells of the thresholds that a budget has reached by the end of its raise; nodes know of the end already."""
+        account_id, budget_id = key
+        now_us = self._clock.now_us()
+        async with self._database.writing() as tx:
+            await tx.accounts.lock(account_id)
+            budget = await tx.budgets.find(account_id, budget_id)
+            if budget is not None and not budget.deleted and (budget.raised_until_us or 0) <= now_us:
+                await judge_thresholds(tx, budget, now_us)
+                await tx.budgets.end_raise(budget)
 
     async def _announce_price(self, model_id: str) -> None:
         """Announces a price that takes effect to nodes, and starts the services again that had stopped for want of it.

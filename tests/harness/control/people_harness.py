@@ -46,11 +46,11 @@ RESERVED_NANOS = 1_100
 
 
 class Desk:
-    """Does things to the account `acme` and the services of the model `llama` on a clock that stands still."""
+    """Does things to the account `acme` and the services of the model `llama`, on a clock that stands still."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, clock: ManualClock | None = None) -> None:
         self.database = database
-        self.clock = ManualClock()
+        self.clock = clock if clock is not None else ManualClock()
         self.signal = ChangeSignal()
         numbers = itertools.count(1)
         self.idempotent_calls = IdempotentCalls(
