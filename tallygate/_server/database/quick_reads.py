@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
@@ -40,7 +41,7 @@ class QuickReads(Protocol):
 
 
 class SqliteReads(QuickReads):
-    """Reads on threads; `stamp`, which reads nothing but memory that SQLite shares between programs, at once."""
+    """Reads on a thread of its own; `stamp`, which reads only memory that SQLite shares between programs, at once."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], file: SqliteFile) -> None:
         self._connect = connect
@@ -49,8 +50,9 @@ class SqliteReads(QuickReads):
         self._stamps: sqlite3.Connection | None = None
         self._reads: sqlite3.Connection | None = None
         self._opened = 0
-        self._reading = asyncio.Lock()
-        # Of the thread that reads: it goes on though nobody waits for its answer any more.
+        # Those of the event loop look up names, for one, which may keep all of them for many seconds.
+        self._thread = ThreadPoolExecutor(1, "quick-reads")
+        # Of the thread while it reads: it goes on though nobody waits for its answer any more.
         self._in_use = threading.Lock()
 
     @override
@@ -70,8 +72,7 @@ class SqliteReads(QuickReads):
 
     @override
     async def rows(self, *queries: str) -> list[Rows]:
-        async with self._reading:
-            return await asyncio.to_thread(self._read, queries)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, queries)
 
     @override
     async def answer(self) -> None:

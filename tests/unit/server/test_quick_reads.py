@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -88,6 +89,21 @@ async def test_a_read_that_nobody_waits_for_leaves_its_answer_to_nobody(either: 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert await reads.rows("SELECT 2") == [[(2,)]]
+
+
+async def test_reads_do_not_wait_for_what_keeps_the_threads_of_the_loop(either: AsyncEngine) -> None:
+    """Looking up the name of a webhook's host may take many seconds, and so may any number of them at once."""
+    is_over = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        slow = asyncio.create_task(asyncio.to_thread(is_over.wait))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.sleep(0)
+                assert await quick_reads(either).rows(COUNT) == [[(0,)]]
+        finally:
+            is_over.set()
+            await slow
 
 
 class SlowConnection:
