@@ -117,7 +117,7 @@ class ExchangeGroups:
         now_ns = self._clock.monotonic_ns()
         self._alone_until_ns = {node: until for node, until in self._alone_until_ns.items() if until > now_ns}
         self._waiting = [one for one in self._waiting if not one.answers.done()]
-        alone = next((one for one in self._waiting if self._must_be_alone(one.request)), None)
+        alone = self._first_alone()
         group = [] if alone is not None and not self._was_alone else self._fitting()
         if not group and alone is not None:
             group = [alone]
@@ -125,6 +125,15 @@ class ExchangeGroups:
         taken = set(group)
         self._waiting = [one for one in self._waiting if one not in taken]
         return group
+
+    def _first_alone(self) -> _Waiting | None:
+        """The first that must be alone, and whose node has none before it."""
+        nodes: set[str] = set()
+        for one in self._waiting:
+            if one.request.node not in nodes and self._must_be_alone(one.request):
+                return one
+            nodes.add(one.request.node)
+        return None
 
     def _fitting(self) -> list[_Waiting]:
         """Those that fit into one group, in order of arrival. Exchanges of one node keep their order."""

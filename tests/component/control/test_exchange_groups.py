@@ -133,6 +133,20 @@ async def test_large_exchanges_are_served_alone_every_second_turn() -> None:
     assert made.served == [["large-1"], ["a", "b"], ["large-2"], ["a"]]
 
 
+async def test_a_large_exchange_does_not_overtake_one_of_its_node() -> None:
+    """Which would then be refused, since a later one was taken."""
+    made = Transactions()
+    await made.hold()
+    many = [f"lease-{number}" for number in range(GROUP_STATEMENTS_MAX + 1)]
+    small, large = made.begin("a", "lease"), made.begin("a", *many)
+    done: list[asyncio.Task[list[LeaseAnswer]]] = []
+    for task in (small, large):
+        task.add_done_callback(done.append)
+    made.is_open.set()
+    await asyncio.gather(small, large)
+    assert done == [small, large]
+
+
 async def test_a_refused_exchange_is_refused_alone() -> None:
     """The others of its group are served in the same transaction."""
     made = Transactions()
