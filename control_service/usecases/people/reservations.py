@@ -100,7 +100,7 @@ def _charge(account: Account, model: Model, terms: ReservationTerms, act: Act) -
         raise RefusedError(Reason.NO_RESERVATION_PRICE, message, model=name)
     charge = charge_nanos(price, terms)
     if charge > max(0, account.available_nanos):
-        if act.may_recall:
+        if act.may_recall and charge <= account.available_nanos + account.leased_nanos:
             require_recalled(account, charge)
         on_lease = f", and {account.leased_nanos} on lease to metering nodes" if account.leased_nanos else ""
         raise RefusedError(

@@ -80,6 +80,19 @@ async def test_a_node_that_is_away_is_not_waited_for_long(lent: Desk, monkeypatc
     assert (await lent.account()).balance_nanos == RESERVED_NANOS
 
 
+async def test_nothing_is_recalled_for_a_purchase_that_all_of_it_cannot_pay(desk: Desk) -> None:
+    """Who tries to buy what the account has no money for is refused at once, and no node goes short for it."""
+    await desk.pay(RESERVED_NANOS - 1)
+    await desk.create()
+    service = (await desk.show()).service
+    await put_lease(desk, Lease("lease", "node", 1, "acme", service.uid, PotKind.MONEY, 0, 0, RESERVED_NANOS - 1))
+    with pytest.raises(RefusedError):
+        await desk.buy()
+    async with desk.database.reading() as tx:
+        (lease,) = await tx.leases.find([("acme", "lease")])
+    assert lease.recall_requested_us is None
+
+
 async def test_a_lower_credit_limit_recalls_what_is_beyond_it(lent: Desk) -> None:
     """Nodes have as little as can be of what may no longer be spent; then the limit is lower in any case."""
     await lent.update_account(credit=RESERVED_NANOS)
