@@ -118,10 +118,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     ) -> None:
         try:
             async for message in messages:
-                if len(message.reports) + len(message.columns.handles) > REPORTS_PER_MESSAGE_MAX:
-                    raise InvalidRequestError(
-                        ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
-                    )
+                _check(message)
                 await self._take(session, message)
                 # A client that does not read is not read either: the stream's flow control slows it down.
                 while session.unsaid_count > UNSAID_MAX:
@@ -182,6 +179,15 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         require_unchanged(current_caller())
         decision: Decision = await ask(self._node, report)
         return pb.ReportResponse(decision=encode_decision(decision))
+
+
+def _check(message: pb.MeterRequest | PartlyReadable) -> None:
+    """Raises InvalidRequestError of a message with too much in it, or with entries that have no number."""
+    columns = message.columns
+    if len(message.reports) + len(columns.handles) > REPORTS_PER_MESSAGE_MAX:
+        raise InvalidRequestError(("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several"))
+    if not columns.handles and (columns.output_tokens or columns.reasoning_tokens):
+        raise InvalidRequestError(("columns.handles", "missing: what the other columns are about"))
 
 
 def _report(given: bool, message: report_pb2.TokenReport, default_phase: Phase | None) -> Report:

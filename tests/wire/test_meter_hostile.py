@@ -19,6 +19,7 @@ from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.lookups.lookups import every
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
+from tallygate.metering.v1.columns_pb2 import ProgressColumns
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest, MeterResponse
 from tallygate.metering.v1.report_pb2 import TokenReport
 from tests.harness.metering.encoded_reports import encode_report
@@ -142,6 +143,18 @@ async def test_too_many_reports_are_refused_whatever_they_are(it: NodeServing) -
         await stream.send(b"\x08\x01" + many * 1_000_000)
         code, sentence = await status_of(stream)
         assert (code, sentence[:24]) == (grpc.StatusCode.INVALID_ARGUMENT, "reports: more than 4,096")
+
+
+async def test_columns_that_lack_a_required_column_are_refused(it: NodeServing) -> None:
+    """Entries without output are answered at the last one's number; without handles there is none to answer at."""
+    stream = it.stream()
+    await stream.send(message(1, authorize("a")._replace(handle=0)))
+    await stream.send(MeterRequest(first_sequence=2, columns=ProgressColumns(handles=[0, 1])))
+    decisions = await stream.until_answered(3)
+    assert [(one.sequence, one.reason) for one in decisions] == [(1, ALLOW), (3, INVALID)]
+    await stream.send(MeterRequest(first_sequence=4, columns=ProgressColumns(output_tokens=[5])))
+    code, sentence = await status_of(stream)
+    assert (code, sentence[:24]) == (grpc.StatusCode.INVALID_ARGUMENT, "columns.handles: missing")
 
 
 @pytest.mark.parametrize("named", [True, False])

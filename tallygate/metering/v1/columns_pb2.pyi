@@ -26,8 +26,8 @@ class ProgressColumns(_message.Message):
 
     What is wrong with an entry is answered with INVALID_REPORT at its own number, and its neighbours are not affected: a handle
     that is not bound, or does not follow the one before it; a count below zero, or beyond 100,000,000. Of columns of different
-    lengths nothing is taken: as many numbers as there are `handles` are used, and the last of them is answered. A request
-    whose last decision was DENY is spoken of in reports.
+    lengths nothing is taken: as many numbers as there are `handles` are used, and the last of them is answered; without any,
+    INVALID_ARGUMENT. A request whose last decision was DENY is spoken of in reports.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -37,11 +37,11 @@ class ProgressColumns(_message.Message):
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Strictly ascending; bound by reports in earlier messages."""
+        """Strictly ascending; bound by reports in earlier messages. Required."""
 
     @_builtins.property
     def output_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """As long as `handles`."""
+        """As long as `handles`. Required."""
 
     @_builtins.property
     def reasoning_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
