@@ -13,7 +13,7 @@ WAITED_AT_MOST = 0.001
 RATE = 300.0
 """Exchanges a second of a fleet of a hundred nodes that is busy."""
 GAINS: dict[Database, tuple[float, float]] = {"sqlite": (8.0, 12.0), "postgresql": (5.0, 10.0)}
-"""What a fleet should be served in the time in which the build before groups served one exchange: at least, and aim."""
+"""Number of exchanges in the time that one took in the build before groups: at least, and aim."""
 P99_MS = (100.0, 30.0)
 
 

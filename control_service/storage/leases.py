@@ -56,7 +56,7 @@ _COUNTERS: Final = (
     "refunded_units",
     "update_us",
 )
-"""What a statement changes most often; no index has any of these columns."""
+"""Columns that a statement changes most often; no index has any of them."""
 _COUNTED: Final[Columns] = {**_KEY, **dict.fromkeys(_COUNTERS, NUMBER)}
 
 

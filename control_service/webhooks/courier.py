@@ -110,8 +110,8 @@ class HttpCourier(Courier):
 def _retry_after_us(response: httpx2.Response) -> int:
     """The time for which a receiver asks to be left alone, of RFC 9110, section 10.2.3; as a date it is not read."""
     text = response.headers.get("retry-after", "")
-    is_seconds = text.isascii() and text.isdigit() and len(text) <= RETRY_AFTER_DIGITS_MAX
-    return int(text) * SECOND_US if is_seconds else 0
+    is_delay = text.isascii() and text.isdigit() and len(text) <= RETRY_AFTER_DIGITS_MAX
+    return int(text) * SECOND_US if is_delay else 0
 
 
 async def _read(response: httpx2.Response) -> None:

@@ -136,9 +136,8 @@ class MeterStream:
         """Decide on reports from `begin` on, until so many had to be looked at; where to go on.
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
-        only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
-        message, as integers, and leaves everything else to `_decide`: an eleventh of the time. Written out in the loop,
-        since a call for each report would cost as much as all the rest of it.
+        only the output has grown. That is nearly all reports of a busy server. Its counts are taken straight from the
+        message, as integers: an eleventh of the time of `_decide`. A call for each report would cost as much again.
         """
         running, room = self._node.checkpoints.running, SLOW_STEP
         # While the node is cut off, what goes on is answered by name.
