@@ -11,7 +11,7 @@ from metering_service.domain.errors import CredentialRefusedError, CredentialUnv
 from metering_service.usecases.access.shown_credential import ShownCredential
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.credential_control import CredentialControl, User, meter_of, token
-from tests.harness.metering.node_harness import now
+from tests.harness.metering.immediate import now
 
 GOOD, OTHER = token("good"), token("other")
 PEER, GUESSER = "192.0.2.1", "192.0.2.66"

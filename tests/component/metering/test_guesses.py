@@ -15,7 +15,7 @@ from metering_service.usecases.access.peers import WrongCredentials
 from metering_service.usecases.settings import NodeSettings
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.metering.credential_control import SECOND_NS, CredentialControl, meter_of, token
-from tests.harness.metering.node_harness import now
+from tests.harness.metering.immediate import now
 from tests.simulation.loop import SimulatedLoop
 
 GUESSER, PEER = "192.0.2.66", "192.0.2.1"

@@ -7,7 +7,8 @@ from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.lookups.parked import expire
 from metering_service.usecases.reports.timeouts import check_silent
-from tests.harness.metering.node_harness import Client, Fleet, now, report
+from tests.harness.metering.immediate import now
+from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import with_money, with_reservation, with_trial
 from tests.harness.metering.two_nodes import granted
 

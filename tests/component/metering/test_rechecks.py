@@ -10,7 +10,8 @@ from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.timeouts import check_silent
-from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
+from tests.harness.metering.immediate import now
+from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import NANO_EACH, running, with_money
 from tests.harness.metering.two_nodes import BALANCE, booked, granted, two_nodes
 

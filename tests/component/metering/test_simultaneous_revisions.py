@@ -10,7 +10,8 @@ from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.reports.finish import forget_finished
 from metering_service.usecases.reports.timeouts import check_silent
-from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
+from tests.harness.metering.immediate import now
+from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.two_nodes import booked, granted, two_nodes, unwritten_successor
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH

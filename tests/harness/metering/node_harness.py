@@ -2,9 +2,9 @@
 
 import hashlib
 import itertools
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from metering_service.api.codec import decode_report
 from metering_service.domain.counts import ZERO, Counts
@@ -37,26 +37,15 @@ from tallygate._server.clock import ManualClock
 from tallygate.metering.v1.columns_pb2 import ProgressColumns
 from tests.harness.metering.encoded_reports import encode_report
 from tests.harness.metering.fake_control import VALID_FOR_NS, Control
+from tests.harness.metering.immediate import now
 from tests.harness.metering.memory_recorder import MemoryRecorder
 
-T = TypeVar("T")
 SERVICE = "accounts/acme/services/chat"
 BEAT_MS = 20
 HEARTBEAT_NS = 2_000_000_000
 LONG_BEAT_MS = 250
 CHECKPOINT_BEATS = 4
 EXCHANGES_PER_PUMP = 4
-
-
-def now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    coroutine.close()
-    raise AssertionError("it waits")
 
 
 def secret_of(node: str, epoch: int) -> bytes:

@@ -8,8 +8,8 @@ from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.key_ring import ResumeKey
 from metering_service.usecases.lookups.resume_keys import DAY_US, ResumeKeys
 from tallygate._server.clock import ManualClock
+from tests.harness.metering.immediate import now
 from tests.harness.metering.memory_recorder import MemoryRecorder
-from tests.harness.metering.node_harness import now
 
 HOUR_S = 3_600
 DAY_S = 86_400
