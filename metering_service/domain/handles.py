@@ -136,7 +136,7 @@ class Handles:
         if said is not None:
             passes &= (said >= 0) & ((total != before) | (said == taken[:, REASONING]))
         if is_kept_out is not None:
-            _keep_out(passes, slots, running, is_kept_out)
+            _keep_out(passes, np.flatnonzero(passes), slots, running, is_kept_out)
         changed = passes & has_grown
         if all_changed := bool(changed.all()):
             grown, total_now, reasoning_now = slots, total, said
@@ -150,6 +150,8 @@ class Handles:
         dirty[grown] = 1
         if all_changed:
             return Advance(True, False, 0, [])
+        # That nothing is generated yet says all the same that the input was taken in.
+        _keep_out(passes, np.flatnonzero(passes & (total == 0)), slots, running, _has_unsaid_input)
         again = passes & ~has_grown
         repeated = slots[again]
         left = np.flatnonzero(~passes)
@@ -172,14 +174,20 @@ class Handles:
 
 def _keep_out(
     passes: "np.ndarray[tuple[int], np.dtype[np.bool]]",
+    positions: Ints,
     slots: Ints,
     running: RunningCounts,
     is_kept_out: Callable[["Request"], bool],
 ) -> None:
-    for position in np.flatnonzero(passes).tolist():
+    for position in positions.tolist():
         request = running.requests[slots[position]]
         if request is None or is_kept_out(request):
             passes[position] = False
+
+
+def _has_unsaid_input(request: "Request") -> bool:
+    """Whether its input is known only as it was authorised, which is no usage yet."""
+    return request.running is not None and request.running.input_class(request.slot) > request.tally.input[1]
 
 
 def _entries(

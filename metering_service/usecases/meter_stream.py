@@ -17,7 +17,7 @@ from metering_service.usecases.lookups.parked import leave
 from metering_service.usecases.lookups.service_choice import choose
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.key_check import ended
-from metering_service.usecases.reports.process import malformed, process
+from metering_service.usecases.reports.process import await_renewal, malformed, process
 from metering_service.usecases.state.look_up_rate import LookUpRate
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Outcome, Parked, PendingCommits
@@ -186,11 +186,17 @@ class MeterStream:
             if not (request_id and entry.follows):
                 wrong = f"handle {entry.handle} is not bound." if entry.follows else UNORDERED_ENTRY
                 self._said.append((sequence, deny(request_id, Reason.INVALID_REPORT, message=wrong)))
-            elif may_renew and columns.renew(entry, sequence):
+                continue
+            renewed = may_renew and columns.renew(entry, sequence)
+            if renewed is True:
                 has_renewed = True
-            else:
-                report = columns.as_report(entry, request_id, self._memory.named(request_id))
+                continue
+            report = columns.as_report(entry, request_id, self._memory.named(request_id))
+            if renewed is False:
                 self._decide(report, sequence, pending, entry.handle)
+            else:
+                has_renewed = True
+                self._await_renewal(report, sequence, pending)
         if has_renewed:
             self._node.checkpoints.await_counts(pending)
 
@@ -207,7 +213,7 @@ class MeterStream:
             self._choose(report, sequence, pending)
             return
         self._memory.name(report.request_id, report.service)
-        teams = self._access.teams(report.service) if self._access is not None else None
+        teams = self._teams(report.service)
         if teams is not None and not teams:
             # As of a service that there is not: nothing that belongs to others is touched, or learnt of.
             self._said.append((sequence, deny(report.request_id, Reason.UNKNOWN_SERVICE)))
@@ -222,6 +228,11 @@ class MeterStream:
             self._columns.raised.append(Raised(sequence, handle, answer.grant))
             answer = None
         self._take_answer(report, report.service, sequence, answer)
+
+    def _await_renewal(self, report: Report, sequence: int, pending: PendingCommits) -> None:
+        self._leave_fast_road(report)
+        await_renewal(self._node, report, self, sequence, pending, teams=self._teams(report.service))
+        self._parked.add(sequence)
 
     def _leave_fast_road(self, report: Report) -> None:
         """Nothing of a request passes until its report is decided on. Its handle is bound, or by a finish unbound."""
@@ -377,7 +388,7 @@ class MeterStream:
         return not room.is_full_from(self) and room.full_accounts.isdisjoint(accounts)
 
     def _teams(self, service: str) -> frozenset[str] | None:
-        """Of a service that an API key has led to, the teams whose services this stream may speak of."""
+        """The teams whose services this stream may speak of in a service's account; None for all, empty for none."""
         return self._access.teams(service) if self._access is not None else None
 
     def _next_pending(self) -> PendingCommits:

@@ -9,13 +9,13 @@ from metering_service.domain.decision import Reason, deny
 from metering_service.domain.handles import UNBOUND, Entry, Handles, WireColumns
 from metering_service.domain.report import TOKENS_MAX, Phase, Report
 from metering_service.domain.request import Request
-from metering_service.domain.running_counts import LINE, REASONING, TOTAL
+from metering_service.domain.running_counts import LINE, QUIET, REASONING, TOTAL
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.admission import renew
 from metering_service.usecases.reports.renewal import is_paid_by_money_alone, raise_grant
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import Parked, PendingCommits
+from metering_service.usecases.state.waiter import PARKED, Parked, PendingCommits
 from metering_service.usecases.stream_messages import Named, Raised
 
 UNEVEN_COLUMNS: Final = "The columns are of different lengths: nothing of them was taken in."
@@ -65,10 +65,10 @@ class ColumnRoad:
         """
         return self._node.leases_valid and not self._node.keys.of_request
 
-    def renew(self, entry: Entry, sequence: int) -> bool:
+    def renew(self, entry: Entry, sequence: int) -> bool | Parked:
         """Renew the grant of an entry whose ticket still holds, and which is only beyond the quiet part of its grant.
 
-        False: it takes the road of reports, on which the same is found out once more.
+        False: it takes the road of reports. Otherwise its counts are taken in; PARKED: it waits for its renewal.
         """
         node, running, ticket = self._node, self._node.checkpoints.running, self._handles.ticket_of(entry.handle)
         slot = ticket & SLOT_MASK
@@ -77,7 +77,10 @@ class ColumnRoad:
             return False
         reasoning = lines[at + REASONING] if entry.reasoning_tokens is None else entry.reasoning_tokens
         total, request = entry.output_tokens + reasoning, running.requests[slot]
-        if min(entry.output_tokens, reasoning) < 0 or not lines[at + TOTAL] < total <= TOKENS_MAX or request is None:
+        if request is None or min(entry.output_tokens, reasoning) < 0 or total > TOKENS_MAX:
+            return False
+        if total <= max(lines[at + TOTAL], lines[at + QUIET]):
+            # It asks for no renewal: it did not pass for what its neighbours are.
             return False
         service = node.services[request.service]
         if service.config is None or service.config.refusal() is not None:
@@ -95,11 +98,11 @@ class ColumnRoad:
 
     def _renew_any(
         self, service: ServiceState, config: ServiceConfig, request: Request, handle: int, sequence: int
-    ) -> bool:
-        """Renew whoever pays. False: it has to wait, as a report that says the same once more."""
+    ) -> bool | Parked:
+        """Renew whoever pays."""
         answer = renew(self._node, service, config, request)
         if isinstance(answer, Parked):
-            return False
+            return PARKED
         if answer is not None and answer.grant is not None and answer.raises:
             self.raised.append(Raised(sequence, handle, answer.grant))
         elif answer is not None:

@@ -71,10 +71,34 @@ def process(
         finished = finish_plainly(node, report, reporter, sequence, pending)
         if not isinstance(finished, NotPlain):
             return finished
-    waiter = Waiter(
+    return enter(node, _waiter(node, report, reporter, sequence, pending, teams=teams))
+
+
+def await_renewal(
+    node: Node,
+    report: Report,
+    reporter: Reporter,
+    sequence: int,
+    pending: PendingCommits,
+    *,
+    teams: frozenset[str] | None,
+) -> None:
+    """Have progress wait whose counts are taken in, and for which is asked what its renewal lacks."""
+    _park(node, node.services[report.service], _waiter(node, report, reporter, sequence, pending, teams=teams))
+
+
+def _waiter(
+    node: Node,
+    report: Report,
+    reporter: Reporter,
+    sequence: int,
+    pending: PendingCommits,
+    *,
+    teams: frozenset[str] | None,
+) -> Waiter:
+    return Waiter(
         report, reporter, sequence, pending, deadline_of(node, report), is_verified=not report.resume, teams=teams
     )
-    return enter(node, waiter)
 
 
 def deadline_of(node: Node, report: Report) -> int:
@@ -89,13 +113,17 @@ def enter(node: Node, waiter: Waiter) -> Outcome:
     service = node.service(waiter.report.service)
     service.last_used_ns = node.clock.monotonic_ns()
     answer = decide(node, service, waiter)
-    if not isinstance(answer, Parked):
-        return with_service(waiter, answer)
+    if isinstance(answer, Parked):
+        _park(node, service, waiter)
+        return answer
+    return with_service(waiter, answer)
+
+
+def _park(node: Node, service: ServiceState, waiter: Waiter) -> None:
     waiter.pending.expect()
     service.waiters.append(waiter)
     node.waiting[service.name] = service
     node.room.enter(service.name, waiter.reporter)
-    return answer
 
 
 def with_service(waiter: Waiter, answer: Decision | None) -> Decision | None:

@@ -4,6 +4,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.report import HANDLES_MAX, Phase
 from metering_service.domain.request import Request
 from metering_service.usecases import meter_stream
@@ -117,6 +118,40 @@ def test_a_repeat_is_not_durable_before_what_it_repeats(fleet: Fleet, client: Cl
     assert client.durable == client.sequence
 
 
+def test_an_entry_without_output_says_that_the_input_was_taken_in(fleet: Fleet, client: Client) -> None:
+    """As a report does: what was only held until then is used, once; said again, it passes."""
+    client.send_columns({0: 0})
+    assert client.answered == client.sequence > client.durable
+    assert counts_of(client, "r0") == INPUT
+    client.send_columns({0: 0, 1: 5})
+    assert passes(client, 0, "r0")
+    fleet.run(ms=200)
+    client.close()
+    fleet.run(seconds=60)
+    booked = {key[1]: record.receipt.usage for key, record in fleet.database.requests.items()}
+    assert (booked["r0"], booked["r2"]) == (INPUT, Counts())
+
+
+def test_an_entry_that_waits_for_money_is_recorded_all_the_same() -> None:
+    """Though nothing else happens, the writer is woken for its counts."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    client = Client(fleet["a"])
+    client.say(report(AUTHORIZE, "r0", INPUT, handle=0))
+    fleet.run(ms=200)
+    client.send_columns({0: 1})
+    fleet.run(ms=200)
+    assert passes(client, 0, "r0")
+    lease = client.rig.node.services[SERVICE].leases[PotKind.MONEY]
+    lease.give_back_free()
+    woken = []
+    client.rig.buffer.on_work = lambda: woken.append(True)
+    client.send_columns({0: 1_024})
+    assert client.answered < client.sequence
+    assert woken
+    assert lease.demand.needed == 16
+
+
 def test_a_grant_that_is_raised_is_said_in_columns(client: Client) -> None:
     """By number and handle; the next entry passes again, up to half of the new ceiling."""
     before = request_of(client, "r1").ceiling_tokens
@@ -164,6 +199,7 @@ def test_what_is_wrong_with_an_entry_is_said_at_its_own_number(
         (first + position, Reason.INVALID_REPORT) for position in wrong
     ]
     assert client.answered == client.sequence
+    assert client.grants == []
     for position, (handle, output) in enumerate(entries.items()):
         if position not in wrong:
             assert counts_of(client, f"r{handle}").output == output
