@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, delete, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +22,20 @@ from tallygate._access.rights import Sight
 
 _key = (_keys.c.account_id, _keys.c.key_id)
 _is_of_secret = and_(_keys.c.account_id == _secrets.c.account_id, _keys.c.key_id == _secrets.c.key_id)
+_LEFT_OF_TEMPORARY: Final = {
+    "display_name": "",
+    "owner": "",
+    "creator": "",
+    "service_ids": "[]",
+    "model_ids": "[]",
+    "routes": "{}",
+    "networks": "[]",
+    "forget_us": None,
+}
+"""What a temporary key loses with its end: programs make them by the thousand, and each name stays taken.
+
+Its name and unique id stay, by which usage, limits and leases name it, its team, by which it is read, and its times.
+"""
 
 
 class ApiKeyRows(ApiKeys):
@@ -139,8 +153,8 @@ class ApiKeyRows(ApiKeys):
         over = select(*_key).where(_keys.c.forget_us < before_us).order_by(_keys.c.forget_us).limit(limit)
         keys = [(row.account_id, row.key_id) for row in await self._connection.execute(over)]
         for batch in in_batches(keys):
-            ended = update(_keys).where(tuple_(*_key).in_(batch)).values(delete_us=_keys.c.expire_us, forget_us=None)
-            await self._connection.execute(ended)
+            ended = update(_keys).where(tuple_(*_key).in_(batch))
+            await self._connection.execute(ended.values(delete_us=_keys.c.expire_us, **_LEFT_OF_TEMPORARY))
             await self._end_limits(batch)
         old = select(_secrets.c.secret_hash).where(_secrets.c.forget_us < before_us)
         chosen = old.order_by(_secrets.c.forget_us).limit(limit)

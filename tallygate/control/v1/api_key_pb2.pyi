@@ -57,7 +57,9 @@ class ApiKey(_message.Message):
     no role in the account, or is disabled. Empty for none.
     """
     temporary: _builtins.bool
-    """It was made for a time: its end cannot be moved, and a week after it the key is deleted. Output only."""
+    """It was made for a time: its end cannot be moved, and a week after it the key is deleted; its name, team and times are
+    left. Output only.
+    """
     disabled: _builtins.bool
     """It opens nothing. Output only."""
     state: _api_key_config_pb2.ApiKeyState.ValueType

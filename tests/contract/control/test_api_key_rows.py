@@ -187,6 +187,30 @@ async def test_the_sweeper_forgets_old_secrets(kit: Kit) -> None:
     assert not await known(kit.database, "first")
 
 
+async def test_of_a_temporary_key_that_has_ended_little_is_left(kit: Kit) -> None:
+    """What usage, limits and leases name it by, and whose team reads it: not what it was for. Others keep all."""
+    end_us = kit.now_us + 60 * 10**6
+    facts = {"display_name": "Demo", "team": "search", "creator": ALICE, "networks": ("192.0.2.0/24",)}
+    scoped = {"scope": KeyScope(("a", "b"), ("llama",)), "routes": {"llama": "a"}, "expire_us": end_us}
+    brief, lasting = (api_key(one, temporary=one == "brief", **facts, **scoped) for one in ("brief", "lasting"))
+    await put(kit.database, brief, lasting)
+
+    async def stored(key_id: str) -> ApiKey | None:
+        async with kit.database.reading() as tx:
+            found = await tx.api_keys.find("acme", key_id)
+        return None if found is None else replace(found, config_version=0)
+
+    kit.clock.advance(60 + KEYS_KEPT_US // 10**6)
+    await kit.sweeper.tick()
+    assert await stored("brief") == brief
+    kit.clock.advance(61)
+    await kit.sweeper.tick()
+
+    left = api_key("brief", team="search", expire_us=end_us, temporary=True, delete_us=end_us)
+    assert await stored("brief") == replace(left, scope=KeyScope((), ()))
+    assert await stored("lasting") == lasting
+
+
 @pytest.fixture
 async def sqlite(migrated_sqlite: Path, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     """SQLite says in one line how it finds what is asked for."""
