@@ -58,7 +58,8 @@ async def recall_money(
             # No transaction is cancelled half-way.
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUERY_INTERVAL_S):
-                    await changes.wait()
+                    while pot not in await changes.wait():
+                        continue
 
 
 async def _is_back(database: Database, pot: PotKey, leased_nanos_max: int) -> bool:

@@ -41,7 +41,7 @@ def answer_of(
         availability=_availability(work, shortfalls),
         available_units=_available_units(pot) if work.pays else 0,
         leased_elsewhere_units=pot.leased_units - lease.outstanding_units,
-        accrues_after_us=pot.accrues_after_us(missing_units) if _refills(pot) and work.falls_short else None,
+        accrues_after_us=pot.accrues_after_us(missing_units) if _accrues(pot) and work.falls_short else None,
         closed=lease.closed,
     )
 
@@ -51,7 +51,7 @@ def _available_units(pot: Pot) -> int:
     return pot.available_units if isinstance(pot, RatePot) else pot.grantable_units
 
 
-def _refills(pot: Pot) -> TypeGuard[Bucket | RatePot]:
+def _accrues(pot: Pot) -> TypeGuard[Bucket | RatePot]:
     return isinstance(pot, (Bucket, RatePot))
 
 

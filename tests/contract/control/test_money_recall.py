@@ -8,10 +8,11 @@ import pytest
 
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.lease import Lease
-from control_service.domain.pot import PotKind
+from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases import money_recall
 from control_service.usecases.fleet_ports import NamedLease
 from tests.harness.control.people_harness import RESERVED_NANOS, Desk
+from tests.harness.patience import PATIENCE_S
 
 HELD_NANOS = 200
 
@@ -91,6 +92,34 @@ async def test_nothing_is_recalled_for_a_purchase_that_all_of_it_cannot_pay(desk
     async with desk.database.reading() as tx:
         (lease,) = await tx.leases.find([("acme", "lease")])
     assert lease.recall_requested_us is None
+
+
+async def test_commits_of_others_are_no_reason_to_look(lent: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes that wait at the same time would read the database at each commit, all of them."""
+    monkeypatch.setattr(money_recall, "QUERY_INTERVAL_S", PATIENCE_S)
+    looks, has_looked = 0, asyncio.Event()
+
+    async def is_back(*_arguments: object) -> bool:
+        nonlocal looks
+        looks += 1
+        has_looked.set()
+        return False
+
+    monkeypatch.setattr(money_recall, "_is_back", is_back)
+    change = asyncio.create_task(lent.buy())
+    async with asyncio.timeout(PATIENCE_S):
+        await has_looked.wait()
+    for _ in range(10):
+        lent.signal.announce([PotKey.of("other", "", PotKind.MONEY)])
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert looks == 1
+    lent.signal.announce([PotKey.of("acme", "", PotKind.MONEY)])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert looks == 2
+    change.cancel()
+    await asyncio.gather(change, return_exceptions=True)
 
 
 async def test_a_lower_credit_limit_recalls_what_is_beyond_it(lent: Desk) -> None:
