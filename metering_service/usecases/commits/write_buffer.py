@@ -39,6 +39,7 @@ class _LastCell(NamedTuple):
     commit: int
     """Number of the commit that they go into."""
     service: str
+    service_uid: str
     stamp: Stamp
     labels: Labels
     minute_us: int
@@ -302,6 +303,7 @@ class WriteBuffer:
             last is not None
             and last.commit == pending.number
             and last.service is name
+            and last.service_uid == uid
             and last.stamp is stamp
             and last.minute_us == minute_us
             and last.labels == labels
@@ -311,7 +313,7 @@ class WriteBuffer:
         totals = pending.aggregates.get(key)
         if totals is None:
             totals = pending.aggregates[key] = AggregateDelta()
-        self._last_cell = _LastCell(pending.number, name, stamp, labels, minute_us, totals)
+        self._last_cell = _LastCell(pending.number, name, uid, stamp, labels, minute_us, totals)
         return totals
 
     def _minute_us(self) -> int:

@@ -13,7 +13,7 @@ from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig, Status
-from metering_service.domain.stamp import HOUR_US, shared_stamp
+from metering_service.domain.stamp import hour_of, shared_stamp
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.admission import granted
 from metering_service.usecases.reports.finish import finish_alone
@@ -53,7 +53,7 @@ def authorise_plainly(node: Node, report: Report, reporter: Reporter) -> Decisio
         price=config.price,
         debt_allowed=config.debt_allowed,
         start_us=now_us,
-        stamp=shared_stamp("", "", config.team, now_us // HOUR_US * HOUR_US),
+        stamp=shared_stamp("", "", config.team, hour_of(now_us)),
     )
     request.max_output_tokens = report.max_output_tokens
     request.labels = report.labels

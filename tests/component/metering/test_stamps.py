@@ -57,3 +57,20 @@ def test_sums_are_of_the_hour_of_the_authorisation() -> None:
     fleet.run(seconds=1)
     sums = {(key.hour_us, cell.usage.total) for key, cell in fleet.database.aggregates.items()}
     assert sums == {(hour_of(began_us), 101), (hour_of(began_us + HOUR_US), 10)}
+
+
+def test_totals_are_apart_by_the_service_that_they_were_booked_on() -> None:
+    """Also within one commit, where another one has the name: after control was put back to an older copy."""
+    fleet = Fleet()
+    before = with_money(fleet, BALANCE)
+    client = Client(fleet["a"])
+    client.say(report(AUTHORIZE, "warm", max_output_tokens=0))
+    client.send(*(report(AUTHORIZE, request_id) for request_id in ("r1", "r2")))
+    fleet.run(ms=80)
+    client.send(report(FINISH, "r1", Counts(3)))
+    fleet.control.put(replace(before, uid="uid-other"))
+    fleet["a"].pump()
+    client.send(report(FINISH, "r2", Counts(4)))
+    fleet.run(ms=80)
+    cells = fleet.database.aggregates
+    assert {key.service_uid: cell.usage.total for key, cell in cells.items()} == {before.uid: 3, "uid-other": 4}
