@@ -13,8 +13,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from tallygate._proxies import is_this_machine
+
 DIRECTORY_VARIABLE: Final = "TALLYGATE_CONFIG_DIR"
 CONTEXT_VARIABLE: Final = "TALLYGATE_CONTEXT"
+CONTROL_PORT: Final = "7401"
+"""Port of control where nobody says another one."""
+METERING_PORT: Final = "7402"
+"""Port of a metering node where nobody says another one."""
 _CONTEXTS_FILE: Final = "contexts.json"
 _TOKENS_FILE: Final = "tokens.json"
 _PRIVATE: Final = 0o600
@@ -33,6 +39,14 @@ class Context:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+
+    @property
+    def nodes(self) -> str:
+        """Addresses of its metering nodes; where nobody said them, that of `tallygate up` if control is at its own."""
+        host, _, port = self.control.rpartition(":")
+        if not self.metering and port == CONTROL_PORT and "," not in host and is_this_machine(self.control):
+            return f"{host}:{METERING_PORT}"
+        return self.metering
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from tallygate._proxies import by_way_of
 from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
-from tallygate.cli.security import control_of_context, current_security, metering_of_context, used_tls
+from tallygate.cli.contexts import CONTROL_PORT, METERING_PORT
+from tallygate.cli.security import control_of_context, current_security, metering_of_context, used_tls, what_to_show
 
 _ADDRESS: Final = re.compile(r":[0-9]{1,5}\Z|\A(?:unix|dns|ipv4|ipv6|xds):")
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
-LOCAL_CONTROL = "127.0.0.1:7401"
-LOCAL_METERING = "127.0.0.1:7402"
+LOCAL_CONTROL = f"127.0.0.1:{CONTROL_PORT}"
+LOCAL_METERING = f"127.0.0.1:{METERING_PORT}"
 
 ControlOption = Annotated[
     str,
@@ -56,6 +57,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print protobuf JSON.")
 
 _idempotency_key: ContextVar[str] = ContextVar("idempotency key", default="")
 
+_NOTHING_SHOWN: Final = "[CREDENTIAL_MISSING]"
+"""End of the sentence on a call that proved nothing."""
+
 DEFAULT_CONTROL = ""
 """Address that says nothing: that of the context counts, or the one on this machine."""
 
@@ -71,24 +75,25 @@ def key_or_new(key: str) -> str:
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
     address = answering(control_address(address).split(","))
-    with _channel(address, f"the control service at {address}") as channel:
+    with _channel(address, "--control", f"the control service at {address}") as channel:
         yield channel
 
 
 @contextmanager
 def metering_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to a metering node; a failed call ends the command with one sentence and status 1."""
-    with _channel(address, f"the metering node at {address}") as channel:
+    with _channel(address, "--metering", f"the metering node at {address}") as channel:
         yield channel
 
 
 @contextmanager
-def _channel(address: str, whom: str) -> Iterator[grpc.Channel]:
+def _channel(address: str, option: str, whom: str) -> Iterator[grpc.Channel]:
     with channels_to(address).open(address) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            fail(sentence(error, whom, by_way_of(address)))
+            said = sentence(error, whom, by_way_of(address))
+            fail(f"{said}; {what_to_show(option, address)}" if said.endswith(_NOTHING_SHOWN) else said)
 
 
 def control_address(given: str) -> str:

@@ -91,8 +91,25 @@ def control_of_context() -> str:
 
 
 def metering_of_context() -> str:
-    """The addresses of metering nodes in the context; empty where there are none. Raises ValueError."""
-    return _context()[1].metering
+    """The addresses of metering nodes in the context; empty without a context. Raises ValueError where it has none."""
+    name, context = _context()
+    if context.control and not context.nodes:
+        raise ValueError(
+            f"the context {name} does not say where its metering nodes listen; log in there again by "
+            f"`tallygate login {name} --metering HOST:PORT`, or name one by --metering"
+        )
+    return context.nodes
+
+
+def what_to_show(option: str, address: str) -> str:
+    """What proves who one is to the server at this address, which was shown nothing; as the end of a sentence."""
+    name, context = _context()
+    if not name or ContextStore.of(os.environ).token(name) is None:
+        return "give a token with --token-file, or log in by `tallygate login`"
+    return (
+        f"the token of the context {name} is for its own addresses only: log in with this one, too, by "
+        f"`tallygate login {name} --control {context.control} {option} {address}`, or give a token with --token-file"
+    )
 
 
 def current_context_name() -> str:
@@ -102,7 +119,7 @@ def current_context_name() -> str:
 
 def _of_context(addresses: Sequence[str]) -> Security:
     name, context = _context()
-    known = {*context.control.split(","), *context.metering.split(",")} - {""}
+    known = {*context.control.split(","), *context.nodes.split(",")} - {""}
     if not known.issuperset(addresses):
         return PLAIN
     kept = ContextStore.of(os.environ).token(name)

@@ -64,3 +64,21 @@ def test_settings_of_a_later_version_do_no_harm(tmp_path: Path) -> None:
     kept = {"current": "a", "contexts": {"a": {"control": "h:1", "colour": "red"}}}
     (tmp_path / "contexts.json").write_text(json.dumps(kept))
     assert ContextStore(tmp_path).read() == Contexts("a", {"a": Context(control="h:1")})
+
+
+@pytest.mark.parametrize(
+    ("context", "nodes"),
+    [
+        (Context("127.0.0.1:7401"), "127.0.0.1:7402"),
+        (Context("localhost:7401"), "localhost:7402"),
+        (Context("[::1]:7401"), "[::1]:7402"),
+        (Context("127.0.0.1:7401", "10.0.0.2:7402"), "10.0.0.2:7402"),
+        (Context("127.0.0.1:8401"), ""),
+        (Context("10.0.0.1:7401"), ""),
+        (Context("127.0.0.1:7401,127.0.0.1:7411"), ""),
+        (Context(), ""),
+    ],
+)
+def test_nodes_that_nobody_said_are_those_of_a_pair_on_this_machine(context: Context, nodes: str) -> None:
+    """As `tallygate up` starts it, and no others: a token is not sent to a server that it may not be for."""
+    assert context.nodes == nodes
