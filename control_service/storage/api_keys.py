@@ -32,7 +32,7 @@ _LEFT_OF_TEMPORARY: Final = {
     "networks": "[]",
     "forget_us": None,
 }
-"""What a temporary key loses with its end: programs make them by the thousand, and each name stays taken.
+"""Values of a temporary key that has ended: programs make them by the thousand, and each name stays taken.
 
 Its name and unique id stay, by which usage, limits and leases name it, its team, by which it is read, and its times.
 """

@@ -7,10 +7,9 @@ from control_service.domain.alert import AlertKind
 from control_service.domain.limit import Budget, BudgetPeriod, LimitMember
 from control_service.usecases.limits.budgets import BudgetUpdate, Raise, delete_budget, update_budget
 from control_service.usecases.upkeep.sweeper import OBSERVATION_S, TICK_S
-from tests.contract.control.test_limits import OPERATOR
 from tests.harness.control.alerts import alerts_of, figures_of
 from tests.harness.control.fleet_harness import FleetNode, Kit
-from tests.harness.control.limits import Budgets, exchange
+from tests.harness.control.limits import OPERATOR, Budgets, exchange
 from tests.harness.control.people_harness import Desk
 
 SECOND_US = 1_000_000

@@ -48,10 +48,11 @@ from control_service.usecases.limits.rate_rules import (
 )
 from control_service.usecases.people.services import delete_service
 from control_service.usecases.people.teams import delete_team
-from tallygate._access.rights import ALL_RIGHTS, Right, Rights
+from tallygate._access.rights import Right, Rights
 from tallygate._access.role import Role
 from tallygate._access.scope import Scope
 from tests.harness.control.api_keys import put
+from tests.harness.control.limits import OPERATOR
 from tests.harness.control.people_harness import DEFAULT, Desk
 
 ACME, LLAMA = LimitSubject("acme"), LimitSubject(model_id="llama")
@@ -60,7 +61,6 @@ ON_BLUE = Place(PlaceKind.TEAM, "acme", "blue")
 ON_CHAT = Place(PlaceKind.SERVICE, "acme", "chat")
 ON_KEY = Place(PlaceKind.KEY, "acme", "ci")
 ON_LLAMA = Place(PlaceKind.MODEL, resource_id="llama")
-OPERATOR = Asker("", (), ALL_RIGHTS)
 LEAD = Asker("person:lead", (), Rights((Right(Role.TEAM_ADMIN, Scope("acme", "blue")),)))
 OWNER = Asker("person:owner", (), Rights((Right(Role.OWNER, Scope("acme")),)))
 PRICING = Asker("person:pricing", (), Rights((Right(Role.PRICING, Scope()),)))

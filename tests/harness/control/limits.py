@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from control_service.domain.asker import Asker
 from control_service.domain.lease import Statement
 from control_service.domain.limit import (
     FOR_EVER,
@@ -20,10 +21,12 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
 from control_service.usecases.fleet.lease_statement import LeaseStatement
 from control_service.usecases.fleet_ports import LeaseFilter
+from tallygate._access.rights import ALL_RIGHTS
 from tallygate._server.clock import Clock
 from tests.harness.control.fleet_harness import FleetNode
 
 ACCOUNT = Place(PlaceKind.ACCOUNT, "acme")
+OPERATOR = Asker("", (), ALL_RIGHTS)
 
 
 class Budgets:
