@@ -1,6 +1,5 @@
 """One Meter stream: sequence numbers, two watermarks, and the decisions to send next. It knows no wire."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -25,11 +24,10 @@ from metering_service.usecases.state.waiting_room import account_of
 from metering_service.usecases.stream_columns import UNORDERED_ENTRY, ColumnRoad
 from metering_service.usecases.stream_memory import StreamMemory
 from metering_service.usecases.stream_messages import AUTHORIZE, PROGRESS, Outgoing, Raised, WireReport
+from metering_service.usecases.stream_watermark import DurableWatermark
 from tallygate._access.rights import Rights
 from tallygate._access.scope import scope_of_resource
 
-PENDING_MAX: Final = 64
-"""Maximum of messages that become durable one by one; while the database is away, later ones do so together."""
 SLOW_STEP = 256
 """Number of reports that are looked at in one go; then others have a turn."""
 COALESCED_MAX: Final = 8
@@ -60,9 +58,8 @@ class MeterStream:
         self._decode: Callable[[Any, str], Report]
         self._last_sequence = 0
         self._undecided = 0  # the first report of the last message that is not decided on yet; 0: they all are
-        self._durable_through = 0
+        self._watermark = DurableWatermark(lambda: self._news(soon=self._coalesces))
         self._parked: set[int] = set()
-        self._pending: deque[tuple[int, PendingCommits]] = deque()
         self._memory = StreamMemory(node.services, lambda request_id: self._following.pop(request_id, None))
         self._following: dict[str, tuple[int, int, int, int, int, int]] = {}
         # Without a handle: ticket, and while that holds where the line begins, the quiet output, the input by kind.
@@ -94,11 +91,9 @@ class MeterStream:
         entries = len(columns.handles) if columns is not None else 0
         if (count := entries + len(reports)) and first_sequence != self._last_sequence + 1:
             raise SequenceGapError(self._last_sequence + 1, first_sequence)
-        pending = self._next_pending()
-        pending.expect()
         self._undecided = self._last_sequence + 1
         self._last_sequence += count
-        self._pending.append((self._last_sequence, pending))
+        pending = self._watermark.await_message(self._last_sequence)
         self._coalesces = entries > 0
         self._decode = decode
         steps = self._steps(reports, columns if entries else None, pending)
@@ -316,7 +311,7 @@ class MeterStream:
         undecided = min(self._parked, default=self._last_sequence + 1)
         answered = min(undecided, self._undecided or undecided) - 1
         return Outgoing(
-            answered, min(self._durable_through, answered), self._node.valid_for_ms(), said, raised, handles_max
+            answered, min(self._watermark.through, answered), self._node.valid_for_ms(), said, raised, handles_max
         )
 
     @property
@@ -327,7 +322,7 @@ class MeterStream:
     @property
     def idle(self) -> bool:
         """Whether everything that was reported is answered and durable."""
-        return not self._parked and not self._pending
+        return not self._parked and not self._watermark.waiting
 
     def leave(self) -> None:
         """This node shuts down: take no more. Once `idle`, the stream may end; what runs goes on elsewhere."""
@@ -390,17 +385,6 @@ class MeterStream:
     def _teams(self, service: str) -> frozenset[str] | None:
         """The teams whose services this stream may speak of in a service's account; None for all, empty for none."""
         return self._access.teams(service) if self._access is not None else None
-
-    def _next_pending(self) -> PendingCommits:
-        """What the next message waits for: where many messages wait already, together with the last of them."""
-        if len(self._pending) < PENDING_MAX:
-            return PendingCommits(self._advance)
-        return self._pending.pop()[1]
-
-    def _advance(self) -> None:
-        while self._pending and self._pending[0][1].waiting == 0:
-            self._durable_through = self._pending.popleft()[0]
-            self._news(soon=self._coalesces)
 
     def _news(self, *, soon: bool = False) -> None:
         """There is something to say: at once, or `soon` where it is watermarks and raised grants only."""

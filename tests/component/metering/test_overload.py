@@ -14,8 +14,8 @@ from metering_service.domain.errors import OverloadedError, StorageUnavailableEr
 from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from metering_service.usecases import unary
-from metering_service.usecases.meter_stream import PENDING_MAX
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.stream_watermark import PENDING_MAX
 from metering_service.usecases.unary import ask
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
@@ -143,7 +143,7 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
         fleet.run(ms=20)
     assert client.answered == client.sequence
     assert client.durable == durable
-    assert len(client.session._pending) <= PENDING_MAX
+    assert client.session._watermark.waiting <= PENDING_MAX
     assert all(len(callbacks) <= PENDING_MAX for callbacks in fleet["a"].buffer._await_counts.values())
     fleet.database.down = False
     fleet.run(ms=200)
