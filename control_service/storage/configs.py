@@ -96,7 +96,9 @@ class ConfigRows(Configs):
         changed = 0
         for found in (services, update(_models).where(takes_effect)):
             changed += (await self._connection.execute(found.values(next_due_us=due_us))).rowcount
-        return changed
+        is_raised = and_(_budgets.c.raised_until_us > now_us, _budgets.c.delete_us.is_(None))
+        raises = update(_budgets).where(is_raised, _raise_us.is_(None)).values(raise_due_us=_budgets.c.raised_until_us)
+        return changed + (await self._connection.execute(raises)).rowcount
 
     @override
     async def due(self, now_us: int, limit: int) -> Due:

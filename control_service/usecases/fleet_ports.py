@@ -279,6 +279,8 @@ class Configs(Protocol):
     async def reschedule_missed(self, now_us: int, due_us: int) -> int:
         """Makes services and models due at `due_us` that have a change to come which their due moment misses.
 
+        Ends of raises that are still to come are due when they come.
+
         A clock that was ahead leaves such rows: it has dealt with a change that is still to come.
 
         Returns:

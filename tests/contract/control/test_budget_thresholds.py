@@ -133,3 +133,21 @@ async def test_an_end_that_does_not_come_tells_nothing(kit: Kit, desk: Desk, nod
     await kit.sweeper.turn()
     assert await told(kit) == []
     assert await kit.sweeper.turn() == OBSERVATION_S
+
+
+async def test_an_end_that_a_clock_ahead_has_dealt_with_comes_again(kit: Kit, desk: Desk, node: FleetNode) -> None:
+    """With the clock set right, the budget goes on with its raise, and its end is told of."""
+    budget = await spent(node, 400)
+    await change(desk, budget, amount_units=500, temporary_raise=Raise(2_000, kit.now_us + 60 * SECOND_US))
+    await kit.sweeper.turn()
+    kit.clock.jump(us=3_600 * SECOND_US)
+    await kit.sweeper.turn()
+    assert await told(kit) == [80]
+    kit.clock.jump(us=-3_600 * SECOND_US)
+    await kit.sweeper.turn()
+    await spend(node, budget, 400)
+    kit.clock.advance(60)
+
+    await kit.sweeper.turn()
+
+    assert await told(kit) == [80, 80]
