@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from control_service.domain.errors import ControlError
 from control_service.domain.lease import Lease
 from control_service.domain.recall import Shortfall, judge_shortfall
 from control_service.usecases.change_signal import ChangeSignal
@@ -90,16 +91,21 @@ class ExchangeLeases:
         for one in request.statements:
             apart.setdefault(one.service_uid if one.limit is None else one.limit.limit_uid, []).append(one)
         answers: dict[str, LeaseAnswer] = {}
+        # Why the exchange itself is over: no fault of a service or a limit, which must not be set aside for it.
+        refusals: list[ControlError] = []
 
         async def take(uid: str) -> None:
             async with self._database.writing() as tx:
                 node = await tx.nodes.lock(request.node)
                 if node is None or (node.epoch, node.exchange_number) != (request.epoch, request.exchange_number):
-                    raise refusal(request, node, expected_version)
+                    refusals.append(refusal(request, node, expected_version))
+                    return
                 outcome = await self._take(tx, apart[uid], now_us)
             answers.update((answer.lease_id, answer) for answer in self._answers(outcome))
 
         await self._isolation.run_each("exchange", apart, take)
+        if refusals:
+            raise refusals[0]
         return [answers[lease_id] for one in request.statements if (lease_id := one.statement.lease_id) in answers]
 
     @property

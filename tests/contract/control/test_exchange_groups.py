@@ -10,6 +10,7 @@ from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.service import Service
+from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet import lease_settlement
 from control_service.usecases.fleet.exchange_messages import LeaseAnswer
 from tests.harness.control.fleet_harness import FleetNode, Kit
@@ -77,19 +78,23 @@ async def test_a_lease_that_two_nodes_name_is_the_first_ones(kit: Kit) -> None:
     assert (await kit.read_account()).leased_nanos == 100
 
 
+def _break(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stated on this service fails from now on."""
+    real = lease_settlement.settle
+
+    async def failing(tx: Any, statements: Any, *rest: Any) -> Any:
+        if any(one.service_uid == service.uid for one in statements):
+            raise ValueError("a row that cannot be read")
+        return await real(tx, statements, *rest)
+
+    monkeypatch.setattr("control_service.usecases.fleet.lease_exchange.settle", failing)
+
+
 async def test_who_fails_is_told_apart(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are served all the same, once; of the one that failed, what can be served is."""
     service, broken = await kit.service(postpaid=True), await kit.service("broken", postpaid=True)
     nodes = await _fleet(kit, 6)
-    settle = "control_service.usecases.fleet.lease_exchange.settle"
-    real = lease_settlement.settle
-
-    async def failing(tx: Any, statements: Any, *rest: Any) -> Any:
-        if any(one.service_uid == broken.uid for one in statements):
-            raise ValueError("a row that cannot be read")
-        return await real(tx, statements, *rest)
-
-    monkeypatch.setattr(settle, failing)
+    _break(broken, monkeypatch)
     stated = nodes[3].state(service, MONEY, needed_units=10), nodes[3].state(broken, MONEY)
     failing_one = asyncio.create_task(nodes[3].exchange(*stated))
     others = [node.exchange_one(service, MONEY, needed_units=10) for node in nodes if node is not nodes[3]]
@@ -99,6 +104,28 @@ async def test_who_fails_is_told_apart(kit: Kit, monkeypatch: pytest.MonkeyPatch
     assert [one.granted_units for one in of_bad] == [10]
     assert (await kit.read_account()).leased_nanos == 60
     await kit.assert_conserved(service)
+
+
+async def test_a_node_that_starts_again_while_it_is_served_apart_sets_no_service_aside(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told that it is fenced; the fault is no service's, and another node is served for those that are whole."""
+    service, broken = await kit.service(postpaid=True), await kit.service("broken", postpaid=True)
+    restarting, other = await _fleet(kit, 2)
+    _break(broken, monkeypatch)
+    real = FaultIsolation.run_each
+
+    async def restarted(self: FaultIsolation, *arguments: Any) -> None:
+        await kit.node(restarting.name, epoch=2)
+        await real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaultIsolation, "run_each", restarted)
+        with pytest.raises(RefusedError) as refused:
+            await restarting.exchange(restarting.state(service, MONEY), restarting.state(broken, MONEY))
+    assert refused.value.reason is Reason.NODE_FENCED
+    found = await other.exchange(other.state(service, MONEY, needed_units=10), other.state(broken, MONEY))
+    assert [one.granted_units for one in found] == [10]
 
 
 async def test_prefetch_goes_in_turn(kit: Kit) -> None:
