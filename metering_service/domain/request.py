@@ -54,6 +54,7 @@ class Request:
         hold_until_ns: The end of that time, by the clock of this node.
         is_final: Its ceiling is the last one.
         stop_sent: Its server was told to stop.
+        awaited_by: The stream whose progress waits for its renewal; None where none does.
         max_output_tokens: The server's own limit.
         held: What is set aside, counted from the base. Of a booked part: what was used.
         granted_output_tokens: The ceiling before payers were looked for beyond it; None where that was not needed.
@@ -93,6 +94,7 @@ class Request:
         "is_owned",
         "is_final",
         "stop_sent",
+        "awaited_by",
         "_session",
         # What is held and booked of it.
         "held",
@@ -143,6 +145,7 @@ class Request:
         self.is_owned = part != ""
         self.is_final = False
         self.stop_sent = False
+        self.awaited_by: Listener | None = None
         self.max_output_tokens: int | None = None
         self.granted_output_tokens: int | None = None
         self.rules: RateCharges | None = None

@@ -77,7 +77,12 @@ class ColumnRoad:
             return False
         reasoning = lines[at + REASONING] if entry.reasoning_tokens is None else entry.reasoning_tokens
         total, request = entry.output_tokens + reasoning, running.requests[slot]
-        if request is None or min(entry.output_tokens, reasoning) < 0 or total > TOKENS_MAX:
+        if (
+            request is None
+            or request.awaited_by is not None
+            or min(entry.output_tokens, reasoning) < 0
+            or total > TOKENS_MAX
+        ):
             return False
         if total <= max(lines[at + TOTAL], lines[at + QUIET]):
             # It asks for no renewal: it did not pass for what its neighbours are.

@@ -21,7 +21,7 @@ from metering_service.usecases.reports.handover import (
     verify,
 )
 from metering_service.usecases.reports.key_check import follow_later
-from metering_service.usecases.reports.process import decide, with_service
+from metering_service.usecases.reports.process import decide, forget_renewal, note_renewal, with_service
 from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, Reporter, Waiter
@@ -52,8 +52,10 @@ def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) 
     """Answer what can be answered; what still waits."""
     waiting = []
     for waiter in waiters:
+        forget_renewal(waiter)
         answer = decide(node, service, waiter)
         if isinstance(answer, Parked):
+            note_renewal(service, waiter)
             if waiter.deadline_ns == NEVER_NS and not _is_unmatched(service, waiter):
                 # It was answered already. Now that its request is known it waits for payers, but not for ever.
                 waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.booking_wait_max_ns
@@ -294,6 +296,7 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
 
 
 def _answer(node: Node, service: ServiceState, waiter: Waiter, answer: Decision | None) -> None:
+    forget_renewal(waiter)
     node.room.leave(service.name, waiter.reporter)
     waiter.reporter.answer(waiter.sequence, with_service(waiter, answer))
     waiter.pending.done()

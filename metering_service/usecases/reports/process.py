@@ -101,6 +101,21 @@ def _waiter(
     )
 
 
+def note_renewal(service: ServiceState, waiter: Waiter) -> None:
+    """Progress on a stream waits: if that is for the renewal of its request, once is enough for all that follows."""
+    request = service.open.get(waiter.report.request_id)
+    of_stream = waiter.report.phase is Phase.PROGRESS and waiter.reporter.keeps_open
+    if request is not None and of_stream and waiter.lookup is not Lookup.UNDER_WAY:
+        waiter.renews, request.awaited_by = request, waiter.reporter
+
+
+def forget_renewal(waiter: Waiter) -> None:
+    """It is decided on, now or again."""
+    if waiter.renews is not None:
+        waiter.renews.awaited_by = None
+        waiter.renews = None
+
+
 def deadline_of(node: Node, report: Report) -> int:
     """When a report that comes now has waited long enough."""
     settings = node.settings
@@ -121,6 +136,7 @@ def enter(node: Node, waiter: Waiter) -> Outcome:
 
 def _park(node: Node, service: ServiceState, waiter: Waiter) -> None:
     waiter.pending.expect()
+    note_renewal(service, waiter)
     service.waiters.append(waiter)
     node.waiting[service.name] = service
     node.room.enter(service.name, waiter.reporter)
@@ -210,7 +226,7 @@ def _count(
     _await_counts(node, request, waiter, has_changed=has_changed)
     if report.phase is Phase.FINISH:
         return finish(node, service, request, waiter)
-    answer = _progress(node, service, config, request, report)
+    answer = _progress(node, service, config, request, waiter)
     if answer is None and waiter.comes_back:
         # The stream before this one may have broken before it brought the grant as it stands.
         return granted(node, service, config, request)
@@ -331,7 +347,7 @@ def _attach(node: Node, service: ServiceState, request: Request, reporter: Repor
         node.fall_silent(service, request)
 
 
-def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request, report: Report) -> Outcome:
+def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request, waiter: Waiter) -> Outcome:
     refusal = config.refusal()
     if refusal is not None:
         request.stop_sent = True
@@ -339,8 +355,11 @@ def _progress(node: Node, service: ServiceState, config: ServiceConfig, request:
     problem = ended(node, config, request)
     if problem is not None:
         request.stop_sent = True
-        return refused(report, problem, config.version)
+        return refused(waiter.report, problem, config.version)
     grown = request.counts.input_class > request.held.input_tokens
     if not grown and not asks_renewal(request):
         return confirmed(node, service, config, request)
+    if waiter.reporter.keeps_open and request.awaited_by is waiter.reporter:
+        # An engine says each step: what was said before of this request is renewed by what is known now.
+        return None
     return renew(node, service, config, request)

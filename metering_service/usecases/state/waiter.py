@@ -9,7 +9,7 @@ from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.report import Report
-from metering_service.domain.request import Earlier
+from metering_service.domain.request import Earlier, Request
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.state.look_up_rate import LookUpRate
@@ -105,6 +105,8 @@ class Waiter:
     """Whether it is the first report of its request on this stream, after another one that may have broken."""
     is_left: bool = False
     """Whether its reporter is gone."""
+    renews: Request | None = None
+    """The request whose renewal it waits for, so that later progress on its stream need not."""
     is_chosen: bool = False
     """Whether its service is the one that its API key led to."""
     awaits_key: bool = False

@@ -152,6 +152,37 @@ def test_an_entry_that_waits_for_money_is_recorded_all_the_same() -> None:
     assert lease.demand.needed == 16
 
 
+@pytest.mark.parametrize("by_entries", [True, False])
+def test_an_engine_that_goes_on_while_its_request_waits_waits_once(by_entries: bool) -> None:
+    """However many steps it says until control answers: there is room for others, and no more is asked for."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    client = Client(fleet["a"])
+    client.say(report(AUTHORIZE, "r0", INPUT, handle=0))
+    fleet.run(ms=200)
+    client.hear()
+    node = client.rig.node
+    lease = node.services[SERVICE].leases[PotKind.MONEY]
+    lease.give_back_free()
+    before = client.sequence
+    for output in range(1_024, 1_034):
+        if by_entries:
+            client.send_columns({0: output})
+        else:
+            client.send(report(PROGRESS, "r0", INPUT._replace(output=output)))
+    assert (node.room.count, lease.demand.needed) == (1, 16)
+    assert client.answered == before
+    fleet.run(ms=400)
+    client.hear()
+    assert node.room.count == 0
+    assert client.durable == client.answered == client.sequence
+    ((_, decision),) = [said for said in client.decisions if said[0] is not None and said[0] > before]
+    assert decision.grant is not None
+    assert decision.grant.output_ceiling_tokens > 2_000
+    client.send_columns({0: 1_500})
+    assert client.answered == client.sequence
+
+
 def test_a_grant_that_is_raised_is_said_in_columns(client: Client) -> None:
     """By number and handle; the next entry passes again, up to half of the new ceiling."""
     before = request_of(client, "r1").ceiling_tokens
