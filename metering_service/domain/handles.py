@@ -64,9 +64,10 @@ class Advance(NamedTuple):
 class Handles:
     """Which request each handle of a stream stands for. The client binds and unbinds; nothing else does."""
 
-    __slots__ = ("_handles", "_ids", "_tickets")
+    __slots__ = ("_estimated", "_handles", "_ids", "_tickets")
 
     def __init__(self) -> None:
+        self._estimated: set[str] = set()
         self._handles: dict[str, int] = {}
         self._ids: list[str] = []
         self._tickets = array("q")
@@ -82,7 +83,7 @@ class Handles:
         self.unbind(request_id)
         before = self._ids[handle]
         if before:
-            del self._handles[before]
+            self.unbind(before)
         self._ids[handle], self._handles[request_id] = request_id, handle
         self._tickets[handle] = UNBOUND
 
@@ -91,10 +92,22 @@ class Handles:
         handle = self._handles.pop(request_id, None)
         if handle is not None:
             self._ids[handle], self._tickets[handle] = "", UNBOUND
+            self._estimated.discard(request_id)
 
     def handle_of(self, request_id: str) -> int | None:
         """The handle of a request; None where it has none."""
         return self._handles.get(request_id)
+
+    def note_estimate(self, request_id: str, *, estimated: bool) -> None:
+        """What is said next by the request's handle is an estimate, or is not."""
+        if estimated:
+            self._estimated.add(request_id)
+        else:
+            self._estimated.discard(request_id)
+
+    def is_estimated(self, request_id: str) -> bool:
+        """Whether the last report of a request with a handle said that it estimates."""
+        return request_id in self._estimated
 
     def id_of(self, handle: int) -> str:
         """The request that a handle stands for; empty where it is not bound."""

@@ -241,6 +241,8 @@ class MeterStream:
         handle = handles.handle_of(request_id)
         if handle is not None:
             handles.set_ticket(handle)
+            if report.phase is Phase.PROGRESS:
+                handles.note_estimate(request_id, estimated=report.estimated)
 
     def _choose(self, report: Report, sequence: int, pending: PendingCommits) -> None:
         """The road of a report that leaves it to an API key which service it is about."""
@@ -268,7 +270,7 @@ class MeterStream:
         if self._node.keys.of_request and service.config and ended(self._node, service.config, request):
             return
         quiet_tokens, running = service.quiet_tokens(request), request.running
-        if quiet_tokens < 0 or running is None:
+        if quiet_tokens < 0 or running is None or self._handles.is_estimated(request_id):
             return
         ticket, handle = running.admit(request.slot, quiet_tokens), self._handles.handle_of(request_id)
         if handle is None:

@@ -127,5 +127,4 @@ class ColumnRoad:
             known = request.tally.counts
         reasoning = known.reasoning if entry.reasoning_tokens is None else entry.reasoning_tokens
         counts = known._replace(output=entry.output_tokens, reasoning=reasoning)
-        is_estimated = request is not None and request.tally.estimated
-        return Report(request_id, service, Phase.PROGRESS, counts, estimated=is_estimated)
+        return Report(request_id, service, Phase.PROGRESS, counts, estimated=self._handles.is_estimated(request_id))

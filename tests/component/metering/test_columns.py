@@ -152,6 +152,17 @@ def test_an_entry_that_waits_for_money_is_recorded_all_the_same() -> None:
     assert lease.demand.needed == 16
 
 
+@pytest.mark.parametrize(("first", "then"), [(False, True), (True, False)])
+def test_entries_estimate_if_the_last_report_did(client: Client, first: bool, then: bool) -> None:
+    """Though what holds is what was said before that: more, or a count where this was a guess."""
+    client.send(report(PROGRESS, "r0", INPUT._replace(output=9), estimated=first))
+    client.send(report(PROGRESS, "r0", INPUT._replace(output=9 if then else 5), estimated=then))
+    assert request_of(client, "r0").tally.estimated is first
+    client.send_columns({0: 20})
+    assert counts_of(client, "r0").output == 20
+    assert request_of(client, "r0").tally.estimated is then
+
+
 @pytest.mark.parametrize("by_entries", [True, False])
 def test_an_engine_that_goes_on_while_its_request_waits_waits_once(by_entries: bool) -> None:
     """However many steps it says until control answers: there is room for others, and no more is asked for."""
