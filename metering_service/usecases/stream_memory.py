@@ -11,7 +11,7 @@ from metering_service.usecases.stream_messages import AUTHORIZE, WireReport
 NAMES_MAX = 65_536
 """Maximum of requests whose service one stream remembers, beside those that run: later reports need not name it."""
 
-TOKENS_MAX: Final = 16_384
+RESUME_TOKENS_MAX: Final = 16_384
 """Maximum of resume tokens that one stream keeps, of requests that this node does not know yet."""
 
 SHOWN_MAX: Final = 16_384
@@ -97,7 +97,7 @@ class StreamMemory:
             self._tokens.pop(key, None)
             return
         self._tokens[key] = report.resume
-        if len(self._tokens) > TOKENS_MAX:
+        if len(self._tokens) > RESUME_TOKENS_MAX:
             self._tokens.popitem(last=False)
 
     def _forget_oldest(self) -> None:
