@@ -82,7 +82,7 @@ class StreamModel:
 
     def _report(self, report: report_pb2.TokenReport) -> Heard:
         before = self.latest.get(report.request_id)
-        assert report.service or before is not None
+        assert report.service or report.credential or report.credential_sha256 or before is not None
         if before is not None:
             assert before.phase != FINISH
         if report.HasField("handle"):
