@@ -20,6 +20,7 @@ from tallygate.cli.rpc import (
     control_channel,
     key_or_new,
 )
+from tallygate.cli.services import currency_of
 from tallygate.cli.show import account_facts
 from tallygate.cli.show_accounts import account_table, ledger_table
 from tallygate.control.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
@@ -185,11 +186,7 @@ def ledger(
     request = account_service_pb2.ListLedgerEntriesRequest(account=account, inference_service=service or "")
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListLedgerEntries, request, "ledger_entries")
-        if json:
-            print_json(found)
-            return
-        payer = _Stub(channel).GetAccount(account_service_pb2.GetAccountRequest(name=account), timeout=TIMEOUT_S)
-        out.print(ledger_table(found.ledger_entries, payer.account.currency_code))
+        print_json(found) if json else out.print(ledger_table(found.ledger_entries, currency_of(channel, account)))
 
 
 def _print_entry(answer: _Paid, what: str, *, json: bool) -> None:
