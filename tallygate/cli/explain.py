@@ -10,11 +10,12 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
-from tallygate.cli.console import literal, out
+from tallygate.cli.console import out
 from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name
 from tallygate.cli.rpc import TIMEOUT_S, JsonOption, MeteringOption, fail, metering_addresses, metering_channel
 from tallygate.cli.show import time_text
+from tallygate.cli.show_access import table
 from tallygate.cli.show_usage import request_table
 from tallygate.metering.v1 import (
     decision_pb2,
@@ -46,6 +47,7 @@ def explain(
         out.print("On record", style="dim")
         out.print(request_table(parts))
     if denials:
+        out.print("Denied", style="dim")
         out.print(_denials_table(denials))
     since = [f"{address} since {time_text(answer.denials_known_since_time)}" for address, answer in answers.items()]
     if not parts and not denials:
@@ -65,29 +67,22 @@ def _as_json(answer: usage_service_pb2.ExplainRequestResponse) -> dict[str, obje
     return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    """Nothing in it is cut off, however narrow the terminal: the end of a name is what tells it from others."""
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
 def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:
-    table = _table("Denied", ("denied", "service", "reason", "why", "what was left", "key", "by node"))
-    for address, denial in denials:
-        decision = denial.decision
-        reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
-        table.add_row(
-            time_text(denial.deny_time),
-            literal(denial.service),
-            reason,
-            literal(denial.key_problem or decision.message),
-            _left(decision),
-            literal(denial.credential),
-            address,
-        )
-    return table
+    return table(
+        ("denied", "service", "reason", "why", "what was left", "key", "by node"),
+        (
+            (
+                time_text(denial.deny_time),
+                denial.service,
+                decision_pb2.DecisionReason.Name(denial.decision.reason).removeprefix("DECISION_REASON_"),
+                denial.key_problem or denial.decision.message,
+                _left(denial.decision),
+                denial.credential,
+                address,
+            )
+            for address, denial in denials
+        ),
+    )
 
 
 def _left(decision: decision_pb2.Decision) -> str:
