@@ -7,16 +7,21 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import structlog
 
 from control_service.usecases.fleet import config_feed
+from control_service.usecases.upkeep import sweeper
+from metering_service import assembly
 from metering_service.usecases.commits import checkpoints
 from tests.simulation import credentials, gatherings, key_checks, keys, lease_rules, limits, whole_answers
 from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
-SOON_POLL_S = 0.25
+POLL_S, SOON_POLL_S = 1.0, 0.25
+SWEEP_S = 1.0
+EXPIRE_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def simulate(
     if keyed is None:
         keyed = not storm and keys.in_seed(seed)
     problem = None
-    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(soon=proofs or limited or keyed):
+    with _silence(), _no_garbage_collection(), _intervals(poll_soon=proofs or limited or keyed):
         world = World(seed, replicas=replicas, storm=storm, credentials=proofs, limits=limited, keys=keyed)
         if tail is not None:
             world.tail = deque(maxlen=tail)
@@ -113,25 +118,20 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _small_checkpoints() -> Iterator[None]:
-    """Few requests run here at a time; yet decisions shall come between the steps of a checkpoint, and its commits."""
-    before = checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE
-    checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE = 2, 8
-    try:
-        yield
-    finally:
-        checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE = before
+def _intervals(*, poll_soon: bool) -> Iterator[None]:
+    """Sets the services' intervals for one seed, and puts them back: other tests run in this process, too.
 
-
-@contextmanager
-def _polls(*, soon: bool) -> Iterator[None]:
-    """Where servers prove who they are, or limits or keys change, replicas look soon enough for what others changed."""
-    before = config_feed.POLL_S
-    config_feed.POLL_S = SOON_POLL_S if soon else before
-    try:
+    Polling is most of what an idle fleet costs, and whoever changes something in the same process is told at once
+    anyway; where servers prove who they are, or limits or keys change, replicas look soon enough for what others
+    changed. Few requests run here at a time; yet decisions shall come between the steps of a checkpoint.
+    """
+    with (
+        patch.object(config_feed, "POLL_S", SOON_POLL_S if poll_soon else POLL_S),
+        patch.multiple(sweeper, TICK_S=SWEEP_S, OBSERVATION_S=SWEEP_S),
+        patch.object(assembly, "EXPIRE_INTERVAL_S", EXPIRE_INTERVAL_S),
+        patch.multiple(checkpoints, CHECKPOINT_STEP=2, CHECKPOINT_SLICE=8),
+    ):
         yield
-    finally:
-        config_feed.POLL_S = before
 
 
 @contextmanager

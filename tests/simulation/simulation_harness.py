@@ -7,9 +7,6 @@ from collections import Counter, deque
 from typing import Any
 
 from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
-from control_service.usecases.fleet import config_feed
-from control_service.usecases.upkeep import sweeper
-from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
 from tests.simulation import faults, invariants, strays, whole_answers
 from tests.simulation.chance import Chance
@@ -41,12 +38,6 @@ PATIENCE = 6
 """Number of times that end users ask again, as clients do."""
 STRAYS_IN = 4
 """Every such seed has one more request go astray in the end: it takes longer than all other healing."""
-
-
-# Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
-config_feed.POLL_S = 1.0
-sweeper.TICK_S = sweeper.OBSERVATION_S = 1.0
-assembly.EXPIRE_INTERVAL_S = 0.05
 
 
 class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
