@@ -39,6 +39,11 @@ OPEN: Final = AccessSettings()
 def add_access_options(options: Options) -> None:
     """Add them."""
     options.add_switch("--auth", "TALLYGATE_AUTH", "let in nobody who has not proved who they are")
+    options.add_switch(
+        "--no-auth",
+        "TALLYGATE_NO_AUTH",
+        "let everybody in although there is a pepper: keys and alerts can be tried out without proof",
+    )
     options.add(
         "--pepper-file",
         "TALLYGATE_PEPPER_FILE",
@@ -77,7 +82,12 @@ def access_of(said: argparse.Namespace, tls: ServerTls | None, addresses: Sequen
         ConfigurationError: proof is needed and not asked for, or asked for and impossible, or an option lacks another.
     """
     takes_certificates = tls is not None and bool(tls.client_ca_file)
-    proofs = bool(said.pepper_file or said.operator_token_file or said.oidc_config or takes_certificates)
+    proves = bool(said.operator_token_file or said.oidc_config or takes_certificates)
+    if said.no_auth and (said.auth or proves):
+        raise ConfigurationError(
+            "--no-auth contradicts the settings by which callers prove who they are; leave it out."
+        )
+    proofs = proves or bool(said.pepper_file and not said.no_auth)
     if said.auth and not proofs:
         raise ConfigurationError(
             "--auth lets nobody in as it is: add --operator-token-file and --pepper-file (`tallygate token bootstrap` "

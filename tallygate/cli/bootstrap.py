@@ -22,7 +22,7 @@ def bootstrap(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Where the two files go; it is made if need be.")],
 ) -> None:
     """Makes the token of the first operator, and the pepper of the control service, in two files of yours alone."""
-    made = make_first_secrets(Path(directory))
+    made = make_first_secrets(Path(directory), OPERATOR_FILE, PEPPER_FILE)
     if not made:
         fail(f"{OPERATOR_FILE} and {PEPPER_FILE} are in {directory} already")
     for path in made:
@@ -32,18 +32,17 @@ def bootstrap(
     err.print(literal(f"tallygate --token-file {token} login ..."), style="dim")
 
 
-def make_first_secrets(directory: Path) -> list[Path]:
-    """Makes those of the two files that are missing; returns them."""
+def make_first_secrets(directory: Path, *names: str) -> list[Path]:
+    """Makes those of the named files, `OPERATOR_FILE` or `PEPPER_FILE`, that are missing; returns them."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"{directory} cannot be made: {error.strerror}")
-    token_id = token_id_of(secrets.token_bytes(ID_BYTES))
     contents = {
-        directory / OPERATOR_FILE: token_text(token_id, secrets.token_bytes(SECRET_BYTES)),
-        directory / PEPPER_FILE: secrets.token_hex(_PEPPER_BYTES),
+        OPERATOR_FILE: token_text(token_id_of(secrets.token_bytes(ID_BYTES)), secrets.token_bytes(SECRET_BYTES)),
+        PEPPER_FILE: secrets.token_hex(_PEPPER_BYTES),
     }
-    missing = [path for path in contents if not path.exists()]
+    missing = [directory / name for name in names if not (directory / name).exists()]
     for path in missing:
-        write_secret(contents[path], str(path))
+        write_secret(contents[path.name], str(path))
     return missing

@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,6 +27,15 @@ _SERVING = "serving "
 _HEALTH_POLL_S = 0.05
 _SOME_ADDRESS = "127.0.0.1:1"
 """Placeholder for control's address, which the system may be about to choose."""
+
+PROOF_VARIABLES: Final = (
+    "TALLYGATE_AUTH",
+    "TALLYGATE_CLIENT_CA",
+    "TALLYGATE_OIDC_CONFIG",
+    "TALLYGATE_OPERATOR_TOKEN_FILE",
+    "TALLYGATE_PEPPER_FILE",
+)
+"""Settings in the environment, each of which says by itself how callers of control prove who they are."""
 
 Log = Callable[[str, str], None]
 """Takes a program's name and a line that it wrote to stderr."""
@@ -147,16 +157,17 @@ class PairOptions:
     @property
     def control_arguments(self) -> list[str]:
         """The control service's options."""
-        proof = []
-        if self.has_auth:
-            secrets = Path(self.data_dir)
-            proof += [
-                "--operator-token-file",
-                str(secrets / OPERATOR_FILE),
-                "--pepper-file",
-                str(secrets / PEPPER_FILE),
-            ]
+        directory = Path(self.data_dir)
+        operator = ["--operator-token-file", str(directory / OPERATOR_FILE)] if self.has_auth else ["--no-auth"]
+        proof = [*operator, "--pepper-file", str(directory / PEPPER_FILE)] if self.secrets else []
         return ["--listen", self.control, *proof, *self._common]
+
+    @property
+    def secrets(self) -> list[str]:
+        """Names of the files in the data directory by which control proves callers, hashes keys and signs alerts."""
+        if self.has_auth:
+            return [OPERATOR_FILE, PEPPER_FILE]
+        return [] if any(os.environ.get(name) for name in PROOF_VARIABLES) else [PEPPER_FILE]
 
     def metering_arguments(self, control: str) -> list[str]:
         """The node's options; `control`: where the control service is."""
@@ -193,8 +204,7 @@ class Pair:
         Raises:
             ProgramEndedError: one of them did not come up; then neither is left running.
         """
-        if options.has_auth:
-            make_first_secrets(Path(options.data_dir))
+        make_first_secrets(Path(options.data_dir), *options.secrets)
         await _check(options)
         variables = options.variables
         control = await ServiceProcess.start("control_service", options.control_arguments, log, variables)

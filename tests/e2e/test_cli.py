@@ -60,6 +60,14 @@ def test_an_idempotency_key_makes_a_repeat_harmless(running: Up) -> None:
     assert running.tallygate("account", "show", "twice", "--json").json["balance_nanos"] == "1000000000"
 
 
+def test_a_first_key_needs_no_proof_of_callers(running: Up) -> None:
+    """A pair on one machine keeps keys, so that they can be tried out before anything is closed."""
+    running.tallygate("account", "create", "keyed")
+    made = running.tallygate("key", "create", "keyed/first", "--json")
+    assert made.status == 0, made.err
+    assert made.json["secret"]
+
+
 def test_a_service_through_its_billing_settings(running: Up, llama: str) -> None:
     """A default service from NOT_ENABLED through trial and pay-as-you-go to stopped; all by short names."""
     running.tallygate("account", "create", "moods")

@@ -26,3 +26,17 @@ def test_database_urls_are_told_by_the_environment_and_shown_nowhere() -> None:
         "TALLYGATE_CONTROL_DATABASE_URL": "postgresql://u:s3cret@h/c",
         "TALLYGATE_METERING_DATABASE_URL": "postgresql://u:s3cret@h/m",
     }
+
+
+def test_a_pair_that_lets_everybody_in_has_a_pepper_all_the_same() -> None:
+    """Without it there are neither keys of accounts nor signed alerts, and a first session could not try them."""
+    told = PairOptions("data", "127.0.0.1:1", "127.0.0.1:2").control_arguments
+    assert told[2:5] == ["--no-auth", "--pepper-file", "data/pepper"]
+
+
+def test_an_environment_that_says_how_callers_prove_themselves_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair with settings of its own is not opened to everybody by what `tallygate up` adds."""
+    monkeypatch.setenv("TALLYGATE_PEPPER_FILE", "elsewhere")
+    options = PairOptions("data", "127.0.0.1:1", "127.0.0.1:2")
+    assert options.secrets == []
+    assert "--no-auth" not in options.control_arguments

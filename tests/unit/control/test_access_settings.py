@@ -35,6 +35,9 @@ def secret(path: Path, content: bytes, mode: int = 0o600) -> str:
         ([*NETWORK, "--insecure"], False),
         ([*NETWORK, "--insecure", *PEPPER], True),
         ([*NETWORK, *TLS, *PEPPER], True),
+        (["--no-auth", *PEPPER], False),
+        (["--no-auth"], False),
+        ([*NETWORK, "--insecure", "--no-auth", *PEPPER], False),
     ],
 )
 def test_proof_is_asked_for_once_something_proves(arguments: list[str], asks: bool) -> None:
@@ -47,6 +50,10 @@ def test_proof_is_asked_for_once_something_proves(arguments: list[str], asks: bo
     [
         ([*NETWORK, *TLS], "without asking callers who they are.*--operator-token-file and --pepper-file.*--insecure"),
         (["--auth"], "--auth lets nobody in as it is"),
+        (["--no-auth", "--auth", *PEPPER], "--no-auth contradicts"),
+        (["--no-auth", "--operator-token-file", "token", *PEPPER], "--no-auth contradicts"),
+        (["--no-auth", *CLIENT_CA], "--no-auth contradicts"),
+        ([*NETWORK, *TLS, "--no-auth", *PEPPER], "without asking callers who they are"),
         (["--trust-domain", "example.org", *PEPPER], "--trust-domain needs --client-ca"),
         (["--trust-domain", "Example/x", *CLIENT_CA], "no trust domain"),
         (["--oidc-config", "issuers.toml"], "--oidc-config needs --pepper-file"),
