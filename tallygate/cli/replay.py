@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from tallygate._proxies import by_way_of
-from tallygate.cli.console import err, out
+from tallygate.cli.console import err, literal, out
 from tallygate.cli.names import service_name
 from tallygate.cli.replay_display import ReplayDisplay, agreement, reconciliation, summary
 from tallygate.cli.rpc import (
@@ -44,7 +44,8 @@ from tallygate.replay.trace import Trace, TraceError, read_trace
 
 def replay(
     trace: Annotated[
-        Path | None, typer.Argument(metavar="[TRACE]", help="TIMESTAMP,ContextTokens,GeneratedTokens; or synthetic.")
+        Path | None,
+        typer.Argument(metavar="[TRACE]", help="Of Azure, BurstGPT, Mooncake or Bailian; or synthetic."),
     ] = None,
     *,
     service: Annotated[str, typer.Option(metavar="SERVICE", help="acme/chat-prod", parser=service_name)],
@@ -124,9 +125,18 @@ def read_workload(trace: Path | None, *, requests: int) -> Trace:
     if trace is None:
         return synthesize(requests, seed=1, requests_per_second=40)
     try:
-        return read_trace(trace)
+        workload = read_trace(trace)
     except TraceError as error:
         fail(str(error))
+    say_late(workload, trace)
+    return workload
+
+
+def say_late(workload: Trace, trace: Path) -> None:
+    """Says that requests of a trace were out of order, if any were."""
+    if workload.late_count:
+        late = f"{workload.late_count:,} of {len(workload):,} requests stood behind a later one"
+        err.print(literal(f"{trace}: {late}; they were sorted by their times."))
 
 
 def _currency(control: str, service: str) -> str:

@@ -1,63 +1,65 @@
-"""Traces: the times of requests, their lengths, and how much they generated.
-
-The file format is that of the Azure LLM inference traces: a header, then one request a line, as in
-`2023-11-16 18:17:03.9799600,4808,10`.
-"""
+"""Traces: the times of requests, their lengths, and how much they generated."""
 
 from __future__ import annotations
 
-import contextlib
-import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens"
-TOKENS_MAX = 1_000_000_000
+from tallygate.replay.trace_file import LineError, TraceError, read_lines
+from tallygate.replay.trace_formats import FORMATS, TOKENS_MAX, TraceFormat, format_of
 
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?")
-_FIELDS = 3
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-class TraceError(Exception):
-    """A trace that cannot be read; the message is one sentence that says which file, which line, and what is wrong."""
+__all__ = ["TOKENS_MAX", "Trace", "TraceError", "TraceRow", "read_trace"]
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One request: when it came, after the first one, and its token counts."""
+    """One request, so long after the first one. `source`: the model or kind of request that the trace names."""
 
     index: int
     offset_us: int
     context_tokens: int
     generated_tokens: int
+    source: str = ""
 
 
 @dataclass(slots=True)
 class Trace:
-    """All requests of a trace, in three arrays of integers so that a long one stays small."""
+    """All requests of a trace, in four arrays of integers so that a long one stays small."""
 
     offsets_us: array[int] = field(default_factory=lambda: array("q"))
     context_tokens: array[int] = field(default_factory=lambda: array("q"))
     generated_tokens: array[int] = field(default_factory=lambda: array("q"))
+    sources: array[int] = field(default_factory=lambda: array("l"))
+    """Of each request, where its source stands in `source_numbers`."""
+    source_numbers: dict[str, int] = field(default_factory=dict)
+    start_us: int | None = None
+    """The time of day of the first request, where the trace says it, in microseconds since 1970."""
+    late_count: int = 0
+    """Number of requests that stood behind a later one, before they were sorted."""
 
     def __len__(self) -> int:
         return len(self.offsets_us)
 
-    def append(self, offset_us: int, context_tokens: int, generated_tokens: int) -> None:
+    def append(self, offset_us: int, context_tokens: int, generated_tokens: int, source: str = "") -> None:
         """Adds a request."""
         self.offsets_us.append(offset_us)
         self.context_tokens.append(context_tokens)
         self.generated_tokens.append(generated_tokens)
+        self.sources.append(self.source_numbers.setdefault(source, len(self.source_numbers)))
 
     def rows(self, start: int = 0, step: int = 1) -> Iterator[TraceRow]:
         """Every `step`-th request from `start` on."""
+        names = list(self.source_numbers)
         for index in range(start, len(self), step):
-            yield TraceRow(index, self.offsets_us[index], self.context_tokens[index], self.generated_tokens[index])
+            yield TraceRow(
+                index,
+                self.offsets_us[index],
+                self.context_tokens[index],
+                self.generated_tokens[index],
+                names[self.sources[index]],
+            )
 
     def part(self, start: int, stop: int) -> Trace:
         """Some of the requests, the first of which then comes at once."""
@@ -66,52 +68,49 @@ class Trace:
             array("q", (offset_us - base_us for offset_us in self.offsets_us[start:stop])),
             self.context_tokens[start:stop],
             self.generated_tokens[start:stop],
+            self.sources[start:stop],
+            self.source_numbers,
         )
 
 
 def read_trace(path: Path) -> Trace:
-    """Reads and checks a whole trace; raises TraceError for the first thing that is wrong with it."""
+    """Reads and checks a whole trace; raises TraceError for the first thing that is wrong with it.
+
+    Requests that are out of order are sorted by their times, and counted.
+    """
     trace = Trace()
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            if next(lines, "").strip() != HEADER:
-                raise TraceError(f"{path}: line 1 must be {HEADER}")
-            first_us: int | None = None
-            for number, line in enumerate(lines, start=2):
-                time_us, context_tokens, generated_tokens = _parse(path, number, line)
-                first_us = time_us if first_us is None else first_us
-                trace.append(time_us - first_us, context_tokens, generated_tokens)
-    except OSError as error:
-        raise TraceError(f"{path} cannot be read: {error.strerror}") from error
+    kind: TraceFormat | None = None
+    last_us = 0
+    for number, line in read_lines(path):
+        if kind is None:
+            kind = format_of(line)
+            if kind is None:
+                raise TraceError(f"{path}: line 1 must be {FORMATS}")
+            if kind.has_header:
+                continue
+        try:
+            parsed = kind.parse(line)
+        except LineError as error:
+            raise TraceError(f"{path}: line {number} {error}") from error
+        trace.late_count += parsed.time_us < last_us
+        last_us = max(last_us, parsed.time_us)
+        trace.append(*parsed)
     if not len(trace):
-        raise TraceError(f"{path} has a header but no requests")
-    return trace
+        raise TraceError(f"{path} is empty" if kind is None else f"{path} has a header but no requests")
+    return _from_the_first(trace, has_wall_clock=kind is not None and kind.has_wall_clock)
 
 
-def _parse(path: Path, number: int, line: str) -> tuple[int, int, int]:
-    fields = line.strip().split(",")
-    if len(fields) != _FIELDS:
-        raise TraceError(f"{path}: line {number} has {len(fields)} fields instead of {HEADER}")
-    return (
-        _time_us(path, number, fields[0]),
-        _tokens(path, number, "ContextTokens", fields[1]),
-        _tokens(path, number, "GeneratedTokens", fields[2]),
+def _from_the_first(trace: Trace, *, has_wall_clock: bool) -> Trace:
+    """The requests in order, at times since the first one."""
+    times_us = trace.offsets_us
+    first_us = min(times_us)
+    order = range(len(trace)) if not trace.late_count else sorted(range(len(trace)), key=times_us.__getitem__)
+    return Trace(
+        array("q", (times_us[index] - first_us for index in order)),
+        array("q", (trace.context_tokens[index] for index in order)),
+        array("q", (trace.generated_tokens[index] for index in order)),
+        array("l", (trace.sources[index] for index in order)),
+        trace.source_numbers,
+        first_us if has_wall_clock else None,
+        trace.late_count,
     )
-
-
-def _time_us(path: Path, number: int, text: str) -> int:
-    match = _TIMESTAMP.fullmatch(text)
-    whole = None
-    if match is not None:
-        with contextlib.suppress(ValueError):
-            whole = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
-    if match is None or whole is None:
-        example = "2023-11-16 18:17:03.9799600"
-        raise TraceError(f"{path}: line {number} has the TIMESTAMP {text!r}, which is not a time like {example}")
-    return (whole - _EPOCH) // _MICROSECOND + int((match[2] or "0").ljust(6, "0")[:6])
-
-
-def _tokens(path: Path, number: int, column: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > TOKENS_MAX:
-        raise TraceError(f"{path}: line {number} has {column} {text!r}, which is not a whole number 0 to {TOKENS_MAX}")
-    return int(text)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tallygate.replay.synthetic import synthesize
-from tallygate.replay.trace import HEADER, Trace, TraceError, read_trace
+from tallygate.replay.trace import Trace, TraceError, read_trace
+from tallygate.replay.trace_formats import AZURE_HEADER as HEADER
 
 FIRST = "2023-11-16 18:17:03.9799600,4808,10"
 
@@ -37,7 +38,7 @@ def test_a_trace_is_read_whatever_its_line_ends(tmp_path: Path, end: str, last_e
     [
         ("2023-11-16 18:17:05,12", "line 3 has 2 fields"),
         ("2023-11-16 18:17:05,12,1,1", "line 3 has 4 fields"),
-        ("", "line 3 has 1 fields"),
+        ("", "line 3 is empty, and others follow"),
         ("yesterday,12,1", "line 3 has the TIMESTAMP 'yesterday'"),
         ("2023-11-31 18:17:05,12,1", "line 3 has the TIMESTAMP"),
         ("2023-11-16 18:17:05,-12,1", "line 3 has ContextTokens '-12'"),
