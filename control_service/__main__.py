@@ -7,13 +7,14 @@ from control_service.access_settings import read_credentials
 from control_service.settings import addresses, parse
 from tallygate._server.grpc.tls import require_ready
 from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.options import environment_of
 from tallygate._server.process.run import ends_program, run
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
     with ends_program():
-        settings = parse(sys.argv[1:], os.environ)
+        settings = parse(sys.argv[1:], environment_of(os.environ))
         require_ready(addresses(settings), settings.tls)
         read_credentials(settings.access)
     if settings.check:

@@ -8,13 +8,14 @@ from metering_service.settings import addresses, common_options, common_variable
 from metering_service.supervisor import Supervisor
 from tallygate._server.grpc.tls import require_ready
 from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.options import environment_of
 from tallygate._server.process.run import ends_program, run
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
     with ends_program():
-        settings = parse(sys.argv[1:], os.environ)
+        settings = parse(sys.argv[1:], environment_of(os.environ))
         require_ready(addresses(settings), settings.tls)
         channels_to(settings.control.split(","), settings.control_security)
     if settings.check:

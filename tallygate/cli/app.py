@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
+from tallygate._settings_file import adopt_settings_file
 from tallygate.cli import (
     accounts,
     alerts,
@@ -11,6 +14,7 @@ from tallygate.cli import (
     bindings,
     budgets,
     check,
+    config,
     contexts_command,
     keys,
     models,
@@ -27,6 +31,7 @@ from tallygate.cli import (
     webhooks,
 )
 from tallygate.cli.bootstrap import bootstrap
+from tallygate.cli.console import err, literal
 from tallygate.cli.demo import demo
 from tallygate.cli.explain import explain
 from tallygate.cli.login import login, logout, whoami
@@ -71,6 +76,7 @@ app.add_typer(operations.nodes, name="node")
 app.add_typer(operations.pots, name="pot")
 app.add_typer(operations.leases, name="lease")
 app.add_typer(contexts_command.app, name="context")
+app.add_typer(config.app, name="config")
 app.add_typer(tls.app, name="tls")
 tokens.app.command()(bootstrap)
 
@@ -95,5 +101,11 @@ def serve_metering(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """Entry point of `tallygate`."""
+    """Entry point of `tallygate`. A mistake in the settings file ends it with status 2, after a sentence."""
+    try:
+        adopt_settings_file()
+    except ValueError as error:
+        err.print("error:", style="bold red", end=" ")
+        err.print(literal(str(error)))
+        sys.exit(2)
     app()

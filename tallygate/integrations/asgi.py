@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tallygate._settings_file import with_settings_file
 from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringError, Usage
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
@@ -42,7 +43,7 @@ STOP_CHECK_S = 0.1
 _log = logging.getLogger("tallygate.integrations.asgi")
 
 # A server makes its middleware only when its model has been loaded, minutes after it took this module.
-environment.check_what_is_set(os.environ)
+environment.check_what_is_set(with_settings_file(os.environ))
 
 
 class MeteringMiddleware:
@@ -89,22 +90,21 @@ class MeteringMiddleware:
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
         """
-        ensure_log_output(environment.log_level_from(os.environ))
+        said = with_settings_file(os.environ)
+        ensure_log_output(environment.log_level_from(said))
         self._app = app
-        self._client = client if client is not None else environment.client_from(os.environ)
-        self._find_service = (
-            service_resolver(services) if services is not None else environment.services_from(os.environ)
-        )
+        self._client = client if client is not None else environment.client_from(said)
+        self._find_service = service_resolver(services) if services is not None else environment.services_from(said)
         self._count_input_tokens = count_input_tokens
-        self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
-        self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else os.environ)
-        usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
+        self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(said)
+        self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else said)
+        usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(said)
         # A server may take the fields of one encoding, and refuse those of the other.
         self._habits = {is_form: ServerHabits(usage) for is_form in (False, True)}
         if asks_server_for_input is None:
-            asks_server_for_input = environment.server_counts_input_from(os.environ)
+            asks_server_for_input = environment.server_counts_input_from(said)
         self._streams_whole = environment.streams_whole_from(
-            {environment.WHOLE_ANSWERS: whole_answers} if whole_answers is not None else os.environ
+            {environment.WHOLE_ANSWERS: whole_answers} if whole_answers is not None else said
         )
         self._tokenizer = ServerTokenizer(app) if asks_server_for_input else None
         self._open: set[MeteringResponder] = set()

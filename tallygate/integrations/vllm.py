@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from tallygate._settings_file import with_settings_file
 from tallygate.integrations import environment
 
 MIDDLEWARE = "tallygate.integrations.asgi.MeteringMiddleware"
@@ -17,6 +18,6 @@ def check_early() -> None:
         ValueError: All that is wrong with the environment.
     """
     if any(MIDDLEWARE in argument for argument in sys.argv):
-        mistakes = environment.mistakes_in(os.environ)
+        mistakes = environment.mistakes_in(with_settings_file(os.environ))
         if mistakes:
             raise ValueError("; ".join(mistakes))

@@ -7,6 +7,15 @@ from typing import Any, Never
 from typing_extensions import override
 
 from tallygate._server.errors import ConfigurationError
+from tallygate._settings_file import with_settings_file
+
+
+def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with what the settings file says of what it leaves out. Raises ConfigurationError."""
+    try:
+        return with_settings_file(environment)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 class Options:
