@@ -22,10 +22,18 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError, StorageUnavailableError
 from metering_service.domain.key_ring import SECRET_BYTES
+from metering_service.domain.resolution import DAY_US
 from metering_service.gc_tuning import keep_search_short
 from metering_service.link_options import channels_to
 from metering_service.settings import Settings
-from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
+from metering_service.storage import (
+    MIGRATIONS,
+    SqlPurgeStore,
+    SqlRecorder,
+    SqlRecoveryStore,
+    SqlRollUpStore,
+    SqlUsageReader,
+)
 from metering_service.supervisor import watch_supervisor
 from metering_service.takeover import Caretaking
 from metering_service.usecases.lookups.lookups import together
@@ -33,6 +41,7 @@ from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.lookups.service_teams import ServiceTeams
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.retention import Purge
+from metering_service.usecases.upkeep.roll_up import RollUp
 from tallygate._server.clock import SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
@@ -190,12 +199,14 @@ class _Program:
             self._tls = replace(self._tls, mtls_listen=server.mtls_address)
         _log.info("starting", address=address, node=node.name, epoch=node.epoch, **build_fields(compiled=IS_COMPILED))
         readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
-        purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
+        records_kept_us = self._settings.record_day_count * DAY_US
+        purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings, records_kept_us)
         work = asyncio.create_task(
             together(
                 assembly.work(),
                 caretaking.run(),
                 purge.run(),
+                RollUp(SqlRollUpStore(self._engine), node.clock).run(),
                 assembly.keys.run(),
                 keep_search_short(),
                 readiness.run(),

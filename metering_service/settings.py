@@ -21,6 +21,9 @@ from tallygate._wire.names import ID_MAX, NODE_ID
 WORKERS_MAX: Final = 256
 NODE_NAME: Final = re.compile(NODE_ID)
 DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_DATABASE_URL"
+RECORD_DAY_COUNT: Final = 7
+"""Number of days for which ids are kept, and so the least for which records of requests are."""
+RECORD_DAY_COUNT_MAX: Final = 3_660
 _FILE: Final = "metering.sqlite3"
 
 
@@ -31,8 +34,8 @@ class Settings:
     `auth`: callers must prove who they are; also where something is said that only such a fleet has.
 
     With several workers, this process only watches them: `listen` is the port that they share, as is `mtls_listen` of
-    `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself. `check`: end
-    before anything is touched.
+    `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself.
+    `record_day_count`: for how many days records of requests are kept. `check`: end before anything is touched.
     """
 
     listen: str
@@ -46,6 +49,7 @@ class Settings:
     control_security: Security = PLAIN
     worker_count: int = 1
     shared_listen: str = ""
+    record_day_count: int = RECORD_DAY_COUNT
     check: bool = False
 
 
@@ -63,6 +67,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             require_proof(address, insecure=options.insecure, asks_for_proof=auth, remedy="--auth or --client-ca")
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
+    if not RECORD_DAY_COUNT <= options.record_days <= RECORD_DAY_COUNT_MAX:
+        raise ConfigurationError(
+            f"--record-days is {options.record_days}: use {RECORD_DAY_COUNT}, for which ids are kept, to "
+            f"{RECORD_DAY_COUNT_MAX:,}."
+        )
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to {ID_MAX} lower-case letters, digits '
@@ -88,6 +97,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         control_security=security,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
+        record_day_count=options.record_days,
         check=options.check,
     )
 
@@ -116,6 +126,14 @@ def _options(environment: Mapping[str, str]) -> Options:
         "TALLYGATE_METERING_WORKERS",
         "1",
         "so many nodes on this machine, NAME-1 to NAME-N: one shared port, and a port each, the next ones",
+        metavar="N",
+        type=int,
+    )
+    options.add(
+        "--record-days",
+        "TALLYGATE_METERING_RECORD_DAYS",
+        str(RECORD_DAY_COUNT),
+        "for how many days records of requests are kept, the same for all nodes",
         metavar="N",
         type=int,
     )
@@ -160,6 +178,7 @@ def addresses(settings: Settings) -> list[str]:
 def common_options(settings: Settings) -> list[str]:
     """The options that all workers of this program have, but for `common_variables`."""
     options = ["--control", settings.control, "--log-format", settings.log_format]
+    options += ["--record-days", str(settings.record_day_count)]
     options += told(settings.control_security)
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]

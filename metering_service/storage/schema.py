@@ -230,7 +230,10 @@ minute_usage = Table(
     _number("debt_nanos"),
     _number("request_count"),
 )
-"""Sums of what was booked in each minute, apart for each hour in which it was authorised."""
+"""Sums of what was booked in each minute, apart for each hour in which it was authorised.
+
+What is old is in the first minute of its hour or day (see `roll_ups`); of a day, so is the hour of authorisation.
+"""
 
 minute_denials = Table(
     "minute_denials",
@@ -244,4 +247,7 @@ minute_denials = Table(
     _key_team(is_key=True),
     _number("denial_count"),
 )
-"""Authorisations denied in each minute."""
+"""Authorisations denied in each minute; what is old, as in `minute_usage`."""
+
+roll_ups = Table("roll_ups", metadata, _number_key("step_us"), _number("begun_us"), _number("done_us"))
+"""Before when sums may be by steps of an hour or a day instead of minutes, and before when they all are."""

@@ -11,6 +11,7 @@ from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 from metering_service.storage.failures import database_answers
+from metering_service.storage.roll_up import read_resolution
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests, services
 from metering_service.storage.usage_query import Cell, UsageSql, used_by
@@ -30,6 +31,10 @@ class SqlUsageReader:
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
         async with database_answers(), read_only(self._engine) as connection:
+            resolution = await read_resolution(connection)
+            problems = resolution.problems(query.start_us, query.end_us, query.step_us)
+            if problems:
+                raise InvalidRequestError(*problems)
             for row in (await connection.execute(sql.usage())).mappings():
                 totals[sql.cell(row)] = aggregate_of(row)
             denial_sql = sql.denials()

@@ -151,6 +151,34 @@ class PurgeStore(Protocol):
         """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""
 
 
+@dataclass(frozen=True, slots=True)
+class RollUpSpan:
+    """The sums that are to be rolled up to a step: those of minutes from a start, closed, to an end, open."""
+
+    step_us: int
+    start_us: int
+    end_us: int
+
+
+class RollUpStore(Protocol):
+    """Adding up minutes to hours, and hours to days. Everything may be done again, and by several nodes at once."""
+
+    async def begin_roll_up(self, step_us: int, before_us: int) -> RollUpSpan:
+        """Say that what is before that time is from now on by this step, and answer what is not yet.
+
+        What was said before of a later time holds, and what is by a longer step stays so.
+        """
+
+    async def roll_up(self, span: RollUpSpan, place: str) -> str | None:
+        """Add up a part of the span, of services after that one; after which one to go on, None at the end.
+
+        Each part is one transaction, and leaves every sum of whole steps as it is. A walk begins at "".
+        """
+
+    async def end_roll_up(self, span: RollUpSpan) -> None:
+        """Say that all of the span is by its step."""
+
+
 USAGE_ROWS_MAX: Final = 10_000
 """Maximum of usage buckets that fit in one message."""
 
@@ -191,7 +219,8 @@ class UsageReader(Protocol):
         """Sums by step and group, ordered by start, then group; steps without anything are left out.
 
         Denials have no labels: grouped by one they are with the requests that lack it, and a filter by label leaves
-        none. Raises InvalidRequestError where there would be more than `USAGE_ROWS_MAX` rows.
+        none. Raises InvalidRequestError where there would be more than `USAGE_ROWS_MAX` rows, and where a bound of a
+        step is within what is kept by hour or day only.
         """
 
     async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:

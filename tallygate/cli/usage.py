@@ -75,7 +75,7 @@ def show_usage(  # an option each
 
 @app.command()
 def requests(service: ServiceArgument, *, metering: MeteringOption = None, json: JsonOption = False) -> None:
-    """Lists the records of a service's requests, by their ids; they are kept for 7 days."""
+    """Lists the records of a service's requests, by their ids; they are kept for 7 days, or as nodes are told."""
     request = usage_service_pb2.ListRequestUsageRequest(service=service)
     with metering_channel(metering_addresses(metering)[0]) as channel:
         found = all_pages(_Stub(channel).ListRequestUsage, request, "request_usages")

@@ -1,7 +1,8 @@
-"""Retention: records that nobody will ask for again are deleted, in small batches. Minutes and denials stay.
+"""Retention: records that nobody will ask for again are deleted, in small batches. Their sums stay (see `RollUp`).
 
-A request goes when all of its parts are booked, and have been for as long as ids are kept. A server that repeats it
-after that hears that it is too old: its token says when it began, which was before it was booked.
+A request goes when all of its parts are booked, and have been for as long as records are kept, which is at least as
+long as ids are. A server that repeats it after that hears that it is too old: its token says when it began, which was
+before it was booked.
 
 Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
 
@@ -38,9 +39,11 @@ _log = structlog.get_logger(__name__)
 class Purge:
     """Any number of nodes may purge one database."""
 
-    def __init__(self, store: PurgeStore, clock: Clock, settings: NodeSettings) -> None:
+    def __init__(self, store: PurgeStore, clock: Clock, settings: NodeSettings, records_kept_us: int = 0) -> None:
+        """`records_kept_us`: for how long records of requests are kept, if that is longer than ids are."""
         self._store = store
         self._kept_us = settings.id_retention_us + MARGIN_US
+        self._records_kept_us = max(records_kept_us + MARGIN_US, self._kept_us)
         self._wall = SteadyWallClock(clock)
         self._place: int | None = 0
         self._purged: Counter[str] = Counter()
@@ -61,8 +64,9 @@ class Purge:
 
         Raises StorageUnavailableError.
         """
-        before_us = self._wall.now_us() - self._kept_us
-        walked = await self._store.purge_requests(before_us, self._place or 0)
+        now_us = self._wall.now_us()
+        before_us = now_us - self._kept_us
+        walked = await self._store.purge_requests(now_us - self._records_kept_us, self._place or 0)
         self._place = walked.next_place
         self._purged.update(requests=walked.count)
         if self._place is not None:

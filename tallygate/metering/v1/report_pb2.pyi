@@ -97,8 +97,8 @@ class TokenReport(_message.Message):
     CREDENTIAL_SHA256_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request, unique within its service for ever (ids are remembered for 7 days); 1 to 64 bytes. The inference server
-    is responsible for that, not its end user. Required.
+    """The request, unique within its service for ever (ids are remembered for 7 days or more); 1 to 64 bytes. The inference
+    server is responsible for that, not its end user. Required.
     """
     service: _builtins.str
     """The service, `accounts/{account}/services/{service}`, at most 256 bytes. May be left out once this stream has named it

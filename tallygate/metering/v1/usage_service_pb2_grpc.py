@@ -65,14 +65,16 @@ class UsageServiceServicer:
 
     def QueryUsage(self, request, context):
         """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-        more than 10,000 steps or buckets, or buckets of more than 3 MiB.
+        more than 10,000 steps or buckets, or buckets of more than 3 MiB. Usage is kept by hour of UTC after 90 days, and by
+        day after 400: INVALID_ARGUMENT, too, where the range or one of its steps has a bound within such an hour or day.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRequestUsage(self, request, context):
-        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled.
+        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled,
+        or for longer where `--record-days` of the nodes says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +89,7 @@ class UsageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRequestUsage(self, request, context):
-        """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only.
+        """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,16 +37,19 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]
     """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-    more than 10,000 steps or buckets, or buckets of more than 3 MiB.
+    more than 10,000 steps or buckets, or buckets of more than 3 MiB. Usage is kept by hour of UTC after 90 days, and by
+    day after 400: INVALID_ARGUMENT, too, where the range or one of its steps has a bound within such an hour or day.
     """
     GetRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]
-    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled,
+    or for longer where `--record-days` of the nodes says so.
+    """
     ExplainRequest: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]
     """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
     the last 1,000 of each service in memory, since it started; ask the node that answered the request.
     """
     ListRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]
-    """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
+    """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -57,16 +60,19 @@ class UsageServiceAsyncStub(UsageServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-    more than 10,000 steps or buckets, or buckets of more than 3 MiB.
+    more than 10,000 steps or buckets, or buckets of more than 3 MiB. Usage is kept by hour of UTC after 90 days, and by
+    day after 400: INVALID_ARGUMENT, too, where the range or one of its steps has a bound within such an hour or day.
     """
     GetRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]  # type: ignore[assignment]
-    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled,
+    or for longer where `--record-days` of the nodes says so.
+    """
     ExplainRequest: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]  # type: ignore[assignment]
     """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
     the last 1,000 of each service in memory, since it started; ask the node that answered the request.
     """
     ListRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]  # type: ignore[assignment]
-    """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
+    """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
@@ -80,7 +86,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]:
         """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-        more than 10,000 steps or buckets, or buckets of more than 3 MiB.
+        more than 10,000 steps or buckets, or buckets of more than 3 MiB. Usage is kept by hour of UTC after 90 days, and by
+        day after 400: INVALID_ARGUMENT, too, where the range or one of its steps has a bound within such an hour or day.
         """
 
     @_abc_1.abstractmethod
@@ -89,7 +96,9 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.GetRequestUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.GetRequestUsageResponse, _abc.Awaitable[_usage_service_pb2.GetRequestUsageResponse]]:
-        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled,
+        or for longer where `--record-days` of the nodes says so.
+        """
 
     @_abc_1.abstractmethod
     def ExplainRequest(
@@ -107,6 +116,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.ListRequestUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ListRequestUsageResponse, _abc.Awaitable[_usage_service_pb2.ListRequestUsageResponse]]:
-        """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
+        """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,6 +78,24 @@ async def test_settled_requests_are_deleted_when_they_are_old(
     assert await left(reader) == [("running", "p1")]
 
 
+async def test_records_may_be_kept_for_longer_than_ids(
+    database: AsyncEngine, recorder: SqlRecorder, reader: SqlUsageReader, clock: ManualClock
+) -> None:
+    """So that a month that is disputed can be proved; never for less, since ids are known by their records."""
+    day_us = 86_400 * 1_000_000
+    await write(recorder, settled("r1"), lease("l1", 1, closed=True, close_us=OLD_US))
+    clock.advance(us=23 * day_us - 1)
+    await run(Purge(SqlPurgeStore(database), clock, NodeSettings(), records_kept_us=30 * day_us))
+    assert await left(reader) == [("r1", "p1")]
+    assert await leases_left(database, recorder) == []
+    clock.advance(us=1)
+    await run(Purge(SqlPurgeStore(database), clock, NodeSettings(), records_kept_us=30 * day_us))
+    assert await left(reader) == []
+    await recorder.commit(NODE, 1, batch(2, settled("r2", booked_us=NOON_US)))
+    await run(Purge(SqlPurgeStore(database), ManualClock(NOON_US + KEPT_US), NodeSettings(), records_kept_us=day_us))
+    assert await left(reader) == [("r2", "p1")]
+
+
 @pytest.mark.parametrize("young", [settled("r1", "p2", booked_us=NOON_US), open_request("r1", part="p2")])
 async def test_all_parts_of_a_request_stay_as_long_as_one_is_young(
     recorder: SqlRecorder, reader: SqlUsageReader, purge: Purge, young: RequestRecord

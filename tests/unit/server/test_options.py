@@ -41,6 +41,7 @@ METERING = [
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
+    ("--record-days", "TALLYGATE_METERING_RECORD_DAYS", "40"),
 ]
 SWITCHES = {"--auth", "--insecure", "--webhooks-allow-private"}
 TOGETHER = [
