@@ -122,7 +122,7 @@ def _summed(table: Table, step_us: int, rows: Sequence[RowMapping]) -> list[dict
     sums: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         key = {name: row[name] // step_us * step_us if name in _TIMES else row[name] for name in names}
-        sum_ = sums.setdefault(tuple(key.values()), {**dict.fromkeys(row, 0), **key})
+        sum_ = sums.setdefault(tuple(key.values()), {**dict.fromkeys(row.keys(), 0), **key})
         for name in row.keys() - key.keys():
             sum_[name] += row[name]
     return [sums[key] for key in sorted(sums)]

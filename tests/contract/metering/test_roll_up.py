@@ -174,6 +174,9 @@ async def test_what_was_rolled_up_is_not_looked_at_again(database: AsyncEngine, 
     for before_us in (tomorrow_us, tomorrow_us - DAY_US):
         span = await store.begin_roll_up(HOUR_US, before_us)
         assert (span.start_us, span.end_us) == (tomorrow_us, tomorrow_us)
+    later_us = tomorrow_us + 9 * DAY_US
+    await store.begin_roll_up(DAY_US, later_us)
+    assert (await store.begin_roll_up(HOUR_US, later_us + DAY_US)).start_us == later_us
 
 
 async def test_a_clock_that_jumps_ahead_rolls_nothing_up(database: AsyncEngine, recorder: SqlRecorder) -> None:
