@@ -195,7 +195,7 @@ def assemble(
     )
 
     def add_servicers(server: grpc.aio.Server) -> None:
-        account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
+        account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, clock, calls), server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(database, clock, calls), server)
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)

@@ -95,6 +95,7 @@ def encode_ledger_entry(entry: LedgerEntry) -> ledger_pb2.LedgerEntry:
         actor=entry.actor,
         actor_note=entry.actor_note,
         create_time=encode_timestamp(entry.create_us),
+        team=entry.team,
     )
 
 

@@ -6,11 +6,14 @@ from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
+from control_service.api.statement_codec import decode_statement_query, encode_statement
 from control_service.usecases.people.accounts import create_account, update_account
 from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import find_service
+from control_service.usecases.people.statements import statement_of
 from control_service.usecases.ports import Database
 from tallygate._access.permission import Permission
+from tallygate._server.clock import Clock
 from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.paging import encode_page
 from tallygate.control.v1 import account_service_pb2 as pb
@@ -20,8 +23,9 @@ from tallygate.control.v1 import account_service_pb2_grpc
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     """Accounts and their money."""
 
-    def __init__(self, database: Database, calls: Calls) -> None:
+    def __init__(self, database: Database, clock: Clock, calls: Calls) -> None:
         self._database = database
+        self._clock = clock
         self._calls = calls
 
     @override
@@ -104,3 +108,10 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,)
         )
         return pb.ListLedgerEntriesResponse(ledger_entries=page, next_page_token=token)
+
+    @override
+    async def GetStatement(self, request: pb.GetStatementRequest, context: Context) -> pb.GetStatementResponse:
+        query = decode_statement_query(request, current_caller().rights)
+        async with self._database.reading() as tx:
+            statement = await statement_of(tx, query, self._clock.now_us())
+        return pb.GetStatementResponse(statement=encode_statement(statement))

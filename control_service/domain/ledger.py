@@ -20,7 +20,7 @@ class LedgerEntryKind(enum.StrEnum):
 class LedgerEntry:
     """One line. A USAGE line gathers one service's settlements of one minute, which begins at `usage_minute_us`.
 
-    `actor` and `actor_note` are the two parts of its Actor.
+    `actor` and `actor_note` are the two parts of its Actor. `team`: the service's, when the line was opened.
     """
 
     account_id: str
@@ -34,17 +34,19 @@ class LedgerEntry:
     service_uid: str | None = None
     usage_minute_us: int | None = None
     actor_note: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A ledger line to be posted, of any kind but USAGE. `service_*`: the service that it concerns, if any."""
+    """A ledger line to be posted, of any kind but USAGE. `service_*`, `team`: the service that it concerns, if any."""
 
     kind: LedgerEntryKind
     amount_nanos: int
     reason: str
     service_id: str | None = None
     service_uid: str | None = None
+    team: str = ""
 
 
 def post(account: Account, line: Line, actor: Actor, now_us: int) -> tuple[Account, LedgerEntry]:
@@ -64,6 +66,7 @@ def post(account: Account, line: Line, actor: Actor, now_us: int) -> tuple[Accou
         service_id=line.service_id,
         service_uid=line.service_uid,
         actor_note=actor.note,
+        team=line.team,
     )
     funds_nanos = account.funds_nanos + line.amount_nanos
     return replace(account, funds_nanos=funds_nanos, ledger_entry_count=entry.entry_number), entry

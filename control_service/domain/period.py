@@ -54,6 +54,17 @@ def period_at(kind: BudgetPeriod, zone_name: str, moment_us: int) -> Period:
     return _period_at(kind, zone_name, moment_us // (_HOUR_S * _S) * _HOUR_S, moment_us // _S)
 
 
+def month_of(zone_name: str, year: int, month: int) -> Period:
+    """The month of the calendar, by the rules of a time zone. Raises UnknownTimeZoneError."""
+    zone, first = time_zone(zone_name), date(year, month, 1)
+    return Period(_begin_s(zone, first) * _S, _begin_s(zone, _next_month(first)) * _S)
+
+
+def text_of_month(zone_name: str, period: Period) -> str:
+    """A month as `2026-10`."""
+    return datetime.fromtimestamp(period.start_us // _S, time_zone(zone_name)).strftime("%Y-%m")
+
+
 def begins_on_full_hours(zone_name: str, moment_us: int) -> bool:
     """Whether every day of the zone begins on a full hour of UTC, this year and in those to come.
 

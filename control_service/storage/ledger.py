@@ -6,15 +6,18 @@ from dataclasses import asdict, replace
 from functools import cache
 from typing import Final
 
-from sqlalchemy import Executable, RowMapping, insert, select, true
+from sqlalchemy import BigInteger, Executable, RowMapping, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.account import Account
 from control_service.domain.actor import SYSTEM
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.domain.period import Period
+from control_service.domain.statement import StatementLine, StatementQuery
 from control_service.storage import schema
 from control_service.storage.given import NUMBER, TEXT, Columns, given, parameters
+from control_service.storage.statement_sql import line_of, sums
 from control_service.usecases.fleet_ports import Usage
 from control_service.usecases.ports import Ledger
 from tallygate._server.database.upsert import dialect_insert
@@ -34,6 +37,7 @@ _LINE: Final[Columns] = {
     "actor_note": TEXT,
     "usage_minute_us": NUMBER,
     "create_us": NUMBER,
+    "team": TEXT,
 }
 """A line of usage."""
 
@@ -55,6 +59,16 @@ class LedgerRows(Ledger):
             query = query.where(_entries.c.service_id == service_id)
         query = query.order_by(_entries.c.entry_number).limit(limit)
         return [_entry(row) for row in (await self._connection.execute(query)).mappings()]
+
+    @override
+    async def sums(self, query: StatementQuery, period: Period, limit: int) -> list[StatementLine]:
+        return [line_of(row) for row in (await self._connection.execute(sums(query, period, limit))).mappings()]
+
+    @override
+    async def total_since(self, account_id: str, start_us: int) -> int:
+        total = func.coalesce(func.sum(_entries.c.amount_nanos), 0).cast(BigInteger)
+        query = select(total).where(_entries.c.account_id == account_id, _entries.c.create_us >= start_us)
+        return int((await self._connection.execute(query)).scalar_one())
 
 
 async def add_usage_lines(
@@ -104,6 +118,7 @@ def _usage_line(spent: Usage, number: int, now_us: int) -> tuple[object, ...]:
         SYSTEM.note,
         now_us - now_us % MINUTE_US,
         now_us,
+        spent.team,
     )
 
 

@@ -68,7 +68,10 @@ ledger_entries = Table(
     # The minute that a USAGE line adds up; null for other lines.
     _number("usage_minute_us", nullable=True),
     _number("create_us"),
+    # That of the service when the line was opened; empty for none.
+    _text("team"),
     UniqueConstraint("account_id", "service_uid", "usage_minute_us"),
+    Index(None, "account_id", "create_us"),
 )
 
 models = Table(

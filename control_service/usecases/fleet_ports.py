@@ -186,12 +186,13 @@ class LimitPots(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The money that one service spent, for the ledger."""
+    """The money that one service spent, for the ledger. `team`: that of the service, empty for none."""
 
     account_id: str
     service_id: str
     service_uid: str
     amount_nanos: int
+    team: str = ""
 
 
 class Batches(Protocol):

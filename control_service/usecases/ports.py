@@ -19,10 +19,12 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.event import ServiceEvent
 from control_service.domain.ledger import LedgerEntry
 from control_service.domain.model import Model
+from control_service.domain.period import Period
 from control_service.domain.pot import PotKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
+from control_service.domain.statement import StatementLine, StatementQuery
 from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
@@ -62,6 +64,12 @@ class Ledger(Protocol):
 
     async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
         """Lines of the account, or of one of its services, whose number is greater than `after`, by number."""
+
+    async def sums(self, query: StatementQuery, period: Period, limit: int) -> list[StatementLine]:
+        """The lines of a period as far as the query sees them, added up by kind and by what it asks for."""
+
+    async def total_since(self, account_id: str, start_us: int) -> int:
+        """The sum of the account's lines that were opened at this moment or later."""
 
 
 class Models(Protocol):

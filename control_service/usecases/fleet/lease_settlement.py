@@ -221,7 +221,7 @@ class Settlement:
             if work.lease.kind is PotKind.MONEY and work.spent_units:
                 spent[work.lease.service_uid] = spent.get(work.lease.service_uid, 0) + work.spent_units
         return [
-            Usage(service.account_id, service.service_id, service.uid, amount_nanos)
+            Usage(service.account_id, service.service_id, service.uid, amount_nanos, service.team)
             for service, amount_nanos in ((self.subjects[uid].service, amount) for uid, amount in spent.items())
         ]
 

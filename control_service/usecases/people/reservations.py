@@ -58,7 +58,12 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
         end_us=act.now_us + terms.term_day_count * DAY_US,
     )
     line = Line(
-        LedgerEntryKind.RESERVATION, -reservation.paid_nanos, _name(reservation), service.service_id, service.uid
+        LedgerEntryKind.RESERVATION,
+        -reservation.paid_nanos,
+        _name(reservation),
+        service.service_id,
+        service.uid,
+        service.team,
     )
     account = (await book(tx, account, line, act)).account
     await tx.reservations.add(reservation)

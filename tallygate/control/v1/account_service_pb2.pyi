@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tallygate.control.v1 import account_pb2 as _account_pb2
 from tallygate.control.v1 import ledger_pb2 as _ledger_pb2
+from tallygate.control.v1 import statement_pb2 as _statement_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -458,3 +459,63 @@ class ListLedgerEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLedgerEntriesResponse: _TypeAlias = ListLedgerEntriesResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """Asks for a month's statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`. Required."""
+    month: _builtins.str
+    """The month, as `2026-10`; the one that runs, if left out. It must have begun."""
+    time_zone: _builtins.str
+    """The IANA time zone that the month begins and ends by, such as `Europe/Berlin`. Default UTC."""
+    group_by: _statement_pb2.StatementGrouping.ValueType
+    """What the lines are added up by. Default SERVICE. More than 5,000 lines are INVALID_ARGUMENT: by model or team they are
+    fewer.
+    """
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        month: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        group_by: _statement_pb2.StatementGrouping.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "group_by", b"group_by", "month", b"month", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementResponse(_message.Message):
+    """A month's statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statement(self) -> _statement_pb2.Statement:
+        """The statement."""
+
+    def __init__(
+        self,
+        *,
+        statement: _statement_pb2.Statement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015

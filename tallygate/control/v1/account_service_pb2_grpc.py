@@ -75,6 +75,11 @@ class AccountServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesResponse.FromString,
                 _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/tallygate.control.v1.AccountService/GetStatement',
+                request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
@@ -136,6 +141,14 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatement(self, request, context):
+        """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
+        services, have cost, without balances and payments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -173,6 +186,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListLedgerEntries,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -370,6 +388,33 @@ class AccountService:
             '/tallygate.control.v1.AccountService/ListLedgerEntries',
             tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.AccountService/GetStatement',
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.GetStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

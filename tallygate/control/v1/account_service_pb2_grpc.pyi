@@ -55,6 +55,10 @@ class AccountServiceStub:
     """Refunds or corrects, with a reason for the ledger. Safe to repeat with the same key."""
     ListLedgerEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]
     """Lists an account's ledger, oldest first."""
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]
+    """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
+    services, have cost, without balances and payments.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -83,6 +87,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Refunds or corrects, with a reason for the ledger. Safe to repeat with the same key."""
     ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]  # type: ignore[assignment]
     """Lists an account's ledger, oldest first."""
+    GetStatement: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]  # type: ignore[assignment]
+    """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
+    services, have cost, without balances and payments.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accounts and their money.
@@ -150,5 +158,15 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListLedgerEntriesResponse, _abc.Awaitable[_account_service_pb2.ListLedgerEntriesResponse]]:
         """Lists an account's ledger, oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _account_service_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.GetStatementResponse, _abc.Awaitable[_account_service_pb2.GetStatementResponse]]:
+        """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
+        services, have cost, without balances and payments.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

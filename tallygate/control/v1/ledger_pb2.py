@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/ledger.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n\x0bLedgerEntry\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x39\n\x04kind\x18\x02 \x01(\x0e\x32%.tallygate.control.v1.LedgerEntryKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nactor_note\x18\t \x01(\tB\x04\xe2\x41\x01\x03:g\xea\x41\x64\n\x15tallygate/LedgerEntry\x12/accounts/{account}/ledgerEntries/{ledger_entry}*\rledgerEntries2\x0bledgerEntry*\xb4\x01\n\x0fLedgerEntryKind\x12!\n\x1dLEDGER_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LEDGER_ENTRY_KIND_TOP_UP\x10\x01\x12 \n\x1cLEDGER_ENTRY_KIND_ADJUSTMENT\x10\x02\x12!\n\x1dLEDGER_ENTRY_KIND_RESERVATION\x10\x03\x12\x1b\n\x17LEDGER_ENTRY_KIND_USAGE\x10\x04\x42I\n\x18\x63om.tallygate.control.v1B\x0bLedgerProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/ledger.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x03\n\x0bLedgerEntry\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x39\n\x04kind\x18\x02 \x01(\x0e\x32%.tallygate.control.v1.LedgerEntryKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nactor_note\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04team\x18\n \x01(\tB\x04\xe2\x41\x01\x03:g\xea\x41\x64\n\x15tallygate/LedgerEntry\x12/accounts/{account}/ledgerEntries/{ledger_entry}*\rledgerEntries2\x0bledgerEntry*\xb4\x01\n\x0fLedgerEntryKind\x12!\n\x1dLEDGER_ENTRY_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LEDGER_ENTRY_KIND_TOP_UP\x10\x01\x12 \n\x1cLEDGER_ENTRY_KIND_ADJUSTMENT\x10\x02\x12!\n\x1dLEDGER_ENTRY_KIND_RESERVATION\x10\x03\x12\x1b\n\x17LEDGER_ENTRY_KIND_USAGE\x10\x04\x42I\n\x18\x63om.tallygate.control.v1B\x0bLedgerProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,10 +53,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERENTRY'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_LEDGERENTRY'].fields_by_name['actor_note']._loaded_options = None
   _globals['_LEDGERENTRY'].fields_by_name['actor_note']._serialized_options = b'\342A\001\003'
+  _globals['_LEDGERENTRY'].fields_by_name['team']._loaded_options = None
+  _globals['_LEDGERENTRY'].fields_by_name['team']._serialized_options = b'\342A\001\003'
   _globals['_LEDGERENTRY']._loaded_options = None
   _globals['_LEDGERENTRY']._serialized_options = b'\352Ad\n\025tallygate/LedgerEntry\022/accounts/{account}/ledgerEntries/{ledger_entry}*\rledgerEntries2\013ledgerEntry'
-  _globals['_LEDGERENTRYKIND']._serialized_start=606
-  _globals['_LEDGERENTRYKIND']._serialized_end=786
+  _globals['_LEDGERENTRYKIND']._serialized_start=626
+  _globals['_LEDGERENTRYKIND']._serialized_end=806
   _globals['_LEDGERENTRY']._serialized_start=153
-  _globals['_LEDGERENTRY']._serialized_end=603
+  _globals['_LEDGERENTRY']._serialized_end=623
 # @@protoc_insertion_point(module_scope)

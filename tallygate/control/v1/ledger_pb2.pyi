@@ -65,6 +65,7 @@ class LedgerEntry(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ACTOR_NOTE_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}/ledgerEntries/{ledger_entry}`. Output only."""
     kind: Global___LedgerEntryKind.ValueType
@@ -81,6 +82,8 @@ class LedgerEntry(_message.Message):
     """Who made the entry: a member as in Binding; `system`; at a server that asks for no proof, the caller's word for itself."""
     actor_note: _builtins.str
     """What a member who made the entry said of itself, in the metadata `tallygate-actor`; nobody has checked it."""
+    team: _builtins.str
+    """Id of the team that the service belonged to when the line was opened; empty for none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the line was opened. A USAGE line gathers what was settled for one service within one minute of the
@@ -99,10 +102,11 @@ class LedgerEntry(_message.Message):
         actor: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         actor_note: _builtins.str = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "actor_note", b"actor_note", "amount_nanos", b"amount_nanos", "create_time", b"create_time", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "kind", b"kind", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "actor_note", b"actor_note", "amount_nanos", b"amount_nanos", "create_time", b"create_time", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "kind", b"kind", "name", b"name", "reason", b"reason", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
