@@ -28,7 +28,7 @@ def decode_statement_query(request: account_service_pb2.GetStatementRequest, rig
     """The statement that is asked for, narrowed to what the caller sees. Raises InvalidRequestError."""
     with Fields() as fields:
         account_id = fields.account("account", request.account)
-        grouping = fields.member("group_by", statement_pb2.StatementGrouping, request.group_by, StatementGrouping)
+        grouping = fields.member("grouping", statement_pb2.StatementGrouping, request.grouping, StatementGrouping)
         zone = fields.text("time_zone", request.time_zone)
         month = _MONTH.fullmatch(request.month)
         if request.month and month is None:

@@ -8,7 +8,6 @@ import typer
 
 from tallygate._settings_file import adopt_settings_file
 from tallygate.cli import (
-    accounts,
     alerts,
     audit,
     bindings,
@@ -24,6 +23,7 @@ from tallygate.cli import (
     reservations,
     service_accounts,
     service_life,
+    statement,
     teams,
     tls,
     tokens,
@@ -55,7 +55,7 @@ for _command in (login, logout, whoami):
 app.command()(explain)
 app.command("recover")(recover_command)
 app.add_typer(check.app, name="check")
-app.add_typer(accounts.app, name="account")
+app.add_typer(statement.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(service_life.app, name="service")
 app.add_typer(reservations.app, name="reservation")

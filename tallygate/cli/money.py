@@ -46,7 +46,13 @@ def parse_price(text: str | int) -> int:
 
 def format_amount(nanos: int, currency: str = "") -> str:
     """Units with all decimals that there are, at least two: `12.50 USD`, `-0.000000812 USD`."""
+    whole, _, decimals = plain_amount(nanos).partition(".")
+    sign = "-" if nanos < 0 else ""
+    return f"{sign}{int(whole.lstrip('-')):,}.{decimals} {currency}".rstrip()
+
+
+def plain_amount(nanos: int) -> str:
+    """Units for programs: `-1234.50`, without separators."""
     whole, fraction = divmod(abs(nanos), NANOS)
     decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    sign = "-" if nanos < 0 else ""
-    return f"{sign}{whole:,}.{decimals} {currency}".rstrip()
+    return f"{'-' if nanos < 0 else ''}{whole}.{decimals}"

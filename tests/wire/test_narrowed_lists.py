@@ -18,6 +18,7 @@ from tallygate._access.scope import PLATFORM, Scope
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import model_pb2
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import team_service_pb2 as teams
 from tests.harness.wire.caller_channel import calling
@@ -154,10 +155,46 @@ async def test_accounts_and_teams_are_those_that_the_caller_sees(tmp_path: Path)
         }
 
 
+async def test_a_statement_has_what_the_caller_sees(tmp_path: Path) -> None:
+    """Balances and payments for who reads the account; what a team's services cost for who is in the team."""
+    async with two_tenants(tmp_path) as control:
+        prices = model_pb2.ReservationPrice(
+            input_nanos_per_thousand_tpm_day=1_000, output_nanos_per_thousand_tpm_day=1_000
+        )
+        changed = catalogue.UpdateModelRequest(name="models/llama", reservation_price=prices)
+        await control.catalogue.UpdateModel(changed)
+        for service_id in ("a", "b"):
+            terms = lifecycle.ReservationTerms(
+                input_tokens_per_minute=1_000, output_tokens_per_minute=1_000, term_day_count=1
+            )
+            name = f"accounts/acme/services/{service_id}"
+            await control.lifecycle.PurchaseReservation(
+                lifecycle.PurchaseReservationRequest(inference_service=name, terms=terms)
+            )
+        seen, request = {}, accounts.GetStatementRequest(account="accounts/acme")
+        for caller in SEERS[:-1]:
+            async with calling(control.address, caller) as channel:
+                found = (await Control(control.address, channel).accounts.GetStatement(request)).statement
+            balances = found.HasField("opening_balance_nanos"), found.HasField("closing_balance_nanos")
+            seen[caller] = (*balances, found.top_up_nanos, found.reservation_nanos, [one.team for one in found.lines])
+        whole = (True, True, 10**12, -4_000, ["blue", "red"])
+        assert seen == {
+            "auditor": whole,
+            "owner": whole,
+            "admin": (False, False, 0, -2_000, ["blue"]),
+            "member": (False, False, 0, -2_000, ["blue"]),
+            "mixed": (False, False, 0, -2_000, ["red"]),
+        }
+        async with calling(control.address, "stranger") as channel:
+            refused = await failure(Control(control.address, channel).accounts.GetStatement(request))
+        assert refused.code is grpc.StatusCode.NOT_FOUND
+
+
 ASKED: tuple[tuple[str, str, Any], ...] = (
     ("accounts", "ListAccounts", accounts.ListAccountsRequest),
     ("accounts", "GetAccount", accounts.GetAccountRequest),
     ("accounts", "ListLedgerEntries", accounts.ListLedgerEntriesRequest),
+    ("accounts", "GetStatement", accounts.GetStatementRequest),
     ("catalogue", "ListModels", catalogue.ListModelsRequest),
     ("lifecycle", "ListInferenceServices", lifecycle.ListInferenceServicesRequest),
     ("lifecycle", "GetInferenceService", lifecycle.GetInferenceServiceRequest),

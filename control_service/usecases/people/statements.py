@@ -21,7 +21,7 @@ async def statement_of(tx: Transaction, query: StatementQuery, now_us: int) -> S
     lines = await tx.ledger.sums(query, period, LINES_MAX + 1)
     if len(lines) > LINES_MAX:
         raise InvalidRequestError(
-            [("group_by", f"gives more than {LINES_MAX:,} lines: add them up by model or by team")]
+            [("grouping", f"gives more than {LINES_MAX:,} lines: add them up by model or by team")]
         )
     closing_nanos = None
     if query.scope.whole:

@@ -469,14 +469,14 @@ class GetStatementRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     MONTH_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
-    GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`accounts/{account}`. Required."""
     month: _builtins.str
     """The month, as `2026-10`; the one that runs, if left out. It must have begun."""
     time_zone: _builtins.str
     """The IANA time zone that the month begins and ends by, such as `Europe/Berlin`. Default UTC."""
-    group_by: _statement_pb2.StatementGrouping.ValueType
+    grouping: _statement_pb2.StatementGrouping.ValueType
     """What the lines are added up by. Default SERVICE. More than 5,000 lines are INVALID_ARGUMENT: by model or team they are
     fewer.
     """
@@ -486,11 +486,11 @@ class GetStatementRequest(_message.Message):
         account: _builtins.str = ...,
         month: _builtins.str = ...,
         time_zone: _builtins.str = ...,
-        group_by: _statement_pb2.StatementGrouping.ValueType = ...,
+        grouping: _statement_pb2.StatementGrouping.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "group_by", b"group_by", "month", b"month", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "grouping", b"grouping", "month", b"month", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """Statements: what a month did to an account's money, exact to the nano."""
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -7,13 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from control_service.domain.account import Account
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.ledger import LedgerEntryKind
+from control_service.domain.service import Service
 from control_service.domain.statement import Statement, StatementGrouping, StatementQuery, StatementScope
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.fleet_ports import Usage
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.services import ServiceUpdate, open_service, update_service
 from control_service.usecases.people.statements import statement_of
+from control_service.usecases.ports import Transaction
 from tallygate._server.clock import ManualClock
 from tests.harness.control.people_harness import DEFAULT, RESERVED_NANOS, Desk
 from tests.harness.control.query_plans import recorded, whole_reads
@@ -38,7 +43,7 @@ def moment_us(text: str, zone: str = BERLIN) -> int:
 
 def at(desk: Desk, text: str, zone: str = BERLIN) -> None:
     """Puts the clock forward to a moment."""
-    desk.clock.advance((moment_us(text, zone) - desk.now_us) / US)
+    desk.clock.advance(us=moment_us(text, zone) - desk.now_us)
 
 
 async def use(desk: Desk, nanos: int, service_id: str = "chat") -> None:
@@ -55,7 +60,7 @@ async def use(desk: Desk, nanos: int, service_id: str = "chat") -> None:
 async def move(desk: Desk, service_id: str, team: str) -> None:
     """Moves a service to a team."""
 
-    async def change(tx, account, act):  # type: ignore[no-untyped-def]  # as `of_account` takes it
+    async def change(tx: Transaction, account: Account, act: Act) -> Service:
         service = await open_service(tx, account, service_id, act)
         return await update_service(tx, service, ServiceUpdate(None, team, None), act)
 
@@ -124,7 +129,7 @@ async def test_months_follow_each_other(desk: Desk) -> None:
     await an_autumn(desk)
     months = [await statement(desk, (2026, month)) for month in (9, 10, 11, 12)]
     assert months[0].opening_nanos == 0
-    for before, after in zip(months, months[1:], strict=False):
+    for before, after in itertools.pairwise(months):
         assert before.period.end_us == after.period.start_us
         assert before.closing_nanos == after.opening_nanos
     assert months[-1].closing_nanos == (await desk.account()).balance_nanos

@@ -157,6 +157,8 @@ def _lasting(call: Call, answer: Answer, *further: str) -> Any:
         return [one.name for one in entries] if _is_of_changes(call) else None
     if call.method.name == "ListLedgerEntries":
         return [one for one in message.ledger_entries if one.kind != ledger_pb2.LEDGER_ENTRY_KIND_USAGE]
+    if call.method.name == "GetStatement":
+        return [one for one in message.statement.lines if one.kind != ledger_pb2.LEDGER_ENTRY_KIND_USAGE]
     _clear(message, GOES_ON.union(further))
     return message
 

@@ -63,6 +63,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     accounts.TopUpAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Paid", idempotency_key="top-up"),
     accounts.AdjustAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Refund"),
     accounts.ListLedgerEntriesRequest(account=ACCOUNT, inference_service=SERVICE),
+    accounts.GetStatementRequest(account=ACCOUNT, time_zone="Europe/Berlin"),
     catalogue.CreateModelRequest(
         name="models/new",
         aliases=["new"],

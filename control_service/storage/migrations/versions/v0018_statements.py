@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("ledger_entries", sa.Column("team", BY_CODE_POINT, nullable=False, server_default=""))
     op.execute(
         "UPDATE ledger_entries SET team = coalesce((SELECT services.team FROM services "
-        "WHERE services.account_id = ledger_entries.account_id AND services.service_id = ledger_entries.service_id), '')"
+        "WHERE services.account_id = ledger_entries.account_id "
+        "AND services.service_id = ledger_entries.service_id), '')"
     )
     op.create_index("ix_ledger_entries_account_id_create_us", "ledger_entries", ["account_id", "create_us"])
