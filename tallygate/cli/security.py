@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -28,6 +27,8 @@ _used: ContextVar[Security] = ContextVar("used security", default=PLAIN)
 def show_version(asked: bool) -> None:
     """Prints the version of what is installed, and ends the command."""
     if asked:
+        from importlib.metadata import version  # noqa: PLC0415  # takes as long as a tenth of a command
+
         print("tallygate", version("tallygate"))
         raise typer.Exit
 

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tallygate.access.v1 import role_pb2
 from tallygate.cli.bindings import ROLES, Role
+from tallygate.cli.bootstrap import bootstrap
 from tallygate.cli.console import err, out, print_json
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.names import scope_name, service_account_name, token_name
@@ -27,6 +28,7 @@ from tallygate.cli.show_access import token_facts, token_table
 from tallygate.control.v1 import access_token_pb2, token_service_pb2, token_service_pb2_grpc
 
 app = typer.Typer(help="Access tokens: what programs and people prove themselves by.", no_args_is_help=True)
+app.command()(bootstrap)
 
 TokenArgument = Annotated[
     str,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -95,8 +93,3 @@ def _welcome(pair: Pair, options: PairOptions) -> None:
 def _log(name: str, line: str) -> None:
     err.print(f"{name:>8} ", style="dim", end="")
     err.print(literal(line))
-
-
-def serve(module: str, arguments: list[str]) -> NoReturn:
-    """Becomes one of the services, with its own options."""
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  # our own program, no shell
