@@ -73,7 +73,7 @@ def _options(environment: Mapping[str, str]) -> Options:
         "--audit-days",
         "TALLYGATE_CONTROL_AUDIT_DAYS",
         str(AUDIT_DAY_COUNT),
-        "for how many days the audit log keeps an entry",
+        "for how many days entries of the audit log and events of services are kept",
         metavar="N",
         type=int,
     )

@@ -38,6 +38,12 @@ class EventRows(Events):
         await self._connection.execute(insert(_events).values(values))
 
     @override
+    async def delete(self, before_us: int, limit: int) -> int:
+        names = tuple(_events.primary_key)
+        old = select(*names).where(_events.c.event_us < before_us).order_by(_events.c.event_us).limit(limit)
+        return (await self._connection.execute(delete(_events).where(tuple_(*names).in_(old)))).rowcount
+
+    @override
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
         number = _events.c.event_number
         query = select(_events).where(

@@ -17,9 +17,10 @@ from control_service.domain.period import Period
 from control_service.domain.statement import StatementLine, StatementQuery
 from control_service.storage import schema
 from control_service.storage.given import NUMBER, TEXT, Columns, given, parameters
+from control_service.storage.ledger_roll_up import USAGE_KEY, roll_up
 from control_service.storage.statement_sql import line_of, sums
 from control_service.usecases.fleet_ports import Usage
-from control_service.usecases.ports import Ledger
+from control_service.usecases.ports import Ledger, LedgerSpan
 from tallygate._server.database.upsert import dialect_insert
 
 MINUTE_US: Final = 60_000_000
@@ -70,6 +71,10 @@ class LedgerRows(Ledger):
         query = select(total).where(_entries.c.account_id == account_id, _entries.c.create_us >= start_us)
         return int((await self._connection.execute(query)).scalar_one())
 
+    @override
+    async def roll_up(self, span: LedgerSpan, after: tuple[str, str], limit: int) -> tuple[str, str] | None:
+        return await roll_up(self._connection, span, after, limit)
+
 
 async def add_usage_lines(
     connection: AsyncConnection, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
@@ -98,7 +103,7 @@ def _add_usage(dialect: str) -> Executable:
     # SQLite takes ON CONFLICT for a condition of a join where the query has no WHERE.
     insert = dialect_insert(dialect, _entries).from_select(list(_LINE), select(*rows.c).where(true()))
     statement: Executable = insert.on_conflict_do_update(
-        index_elements=["account_id", "service_uid", "usage_minute_us"],
+        index_elements=USAGE_KEY,
         set_={"amount_nanos": _entries.c.amount_nanos + insert.excluded.amount_nanos},
     ).returning(_entries.c.account_id, _entries.c.entry_number)
     return statement

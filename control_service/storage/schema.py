@@ -65,12 +65,12 @@ ledger_entries = Table(
     _text("reason"),
     _text("actor"),
     _text("actor_note"),
-    # The minute that a USAGE line adds up; null for other lines.
+    # The minute, and later the hour or day, that a USAGE line adds up; null for other lines.
     _number("usage_minute_us", nullable=True),
     _number("create_us"),
     # That of the service when the line was opened; empty for none.
     _text("team"),
-    UniqueConstraint("account_id", "service_uid", "usage_minute_us"),
+    UniqueConstraint("account_id", "service_uid", "usage_minute_us", "team"),
     Index(None, "account_id", "create_us"),
 )
 
@@ -241,6 +241,7 @@ service_events = Table(
     _text("new_status"),
     _text("old_stop_reasons"),
     _text("new_stop_reasons"),
+    Index(None, "event_us"),
 )
 
 idempotency_keys = Table(

@@ -56,6 +56,15 @@ class Accounts(Protocol):
         """Accounts that are seen as a whole, whose id is greater than `after`, by id."""
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerSpan:
+    """The usage lines that become those of a longer step: of minutes from a start, closed, to an end, open."""
+
+    step_us: int
+    start_us: int
+    end_us: int
+
+
 class Ledger(Protocol):
     """The ledger lines of all accounts."""
 
@@ -70,6 +79,13 @@ class Ledger(Protocol):
 
     async def total_since(self, account_id: str, start_us: int) -> int:
         """The sum of the account's lines that were opened at this moment or later."""
+
+    async def roll_up(self, span: "LedgerSpan", after: tuple[str, str], limit: int) -> tuple[str, str] | None:
+        """Adds up usage lines of some services after that one, by account and name: at most `limit` of each.
+
+        Returns:
+            After which service to go on; None at the end.
+        """
 
 
 class Models(Protocol):
@@ -223,6 +239,13 @@ class Events(Protocol):
 
     async def add(self, event: ServiceEvent) -> None:
         """Stores a new event."""
+
+    async def delete(self, before_us: int, limit: int) -> int:
+        """Deletes events that happened before this moment, the oldest first, at most `limit`.
+
+        Returns:
+            How many were deleted.
+        """
 
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
         """A service's events whose number is greater than `after`, by number."""

@@ -1,11 +1,11 @@
 """Retention: what has ended goes when it is old, in batches.
 
-That is: leases, pots of limits, responses, tokens, API keys, audit entries, alerts and deliveries.
+That is: leases, pots of limits, responses, tokens, API keys, audit entries, events, alerts and deliveries. The ledger
+is a book, and stays (see `LedgerRollUp`).
 
-Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
-that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
-twice. Time alone never makes that safe. A settled lease stays for its time as well, for people and for those who
-compare the books.
+A closed lease is deleted only once its node has reported that all leases of that epoch are settled: a statement on an
+unknown lease counts as the first one, so its consumption would be booked twice. Time alone never makes that safe. A
+settled lease stays for its time as well, for people and for those who compare the books.
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ class Purge:
         async with self._database.writing() as tx:
             entries = await tx.audit.delete(now_us - self._audit_kept_us, BATCH_SIZE)
         async with self._database.writing() as tx:
+            events = await tx.events.delete(now_us - self._audit_kept_us, BATCH_SIZE)
+        async with self._database.writing() as tx:
             alerts = await tx.alerts.delete(now_us - ALERTS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             deliveries = await tx.deliveries.delete(now_us - DELIVERIES_KEPT_US, BATCH_SIZE)
-        if leases or pots or rule_pots or responses or tokens or keys or entries or alerts or deliveries:
+        if leases or pots or rule_pots or responses or tokens or keys or entries or events or alerts or deliveries:
             _log.info(
                 "purged",
                 closed_leases=leases,
@@ -98,8 +100,9 @@ class Purge:
                 ended_tokens=tokens,
                 ended_keys=keys,
                 audit_entries=entries,
+                service_events=events,
                 alerts=alerts,
                 webhook_deliveries=deliveries,
             )
-        if max(leases, pots, rule_pots, responses, tokens, keys, entries, alerts, deliveries) < BATCH_SIZE:
+        if max(leases, pots, rule_pots, responses, tokens, keys, entries, events, alerts, deliveries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -23,6 +23,7 @@ from control_service.usecases.people.catalogue import announce_prices
 from control_service.usecases.ports import Database
 from control_service.usecases.pulse import Pulse
 from control_service.usecases.service_status import AT_ONCE_US, catch_up, update_status
+from control_service.usecases.upkeep.ledger_roll_up import LedgerRollUp
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
@@ -64,7 +65,7 @@ class Sweeper:
         self._liveness = liveness
         self._activation = activation
         self._pulse = pulse
-        self._purge = Purge(database, clock, audit_day_count)
+        self._upkeep = Purge(database, clock, audit_day_count), LedgerRollUp(database, clock)
         self._ahead_us: int | None = None
         self._isolation = FaultIsolation(clock)
 
@@ -92,7 +93,7 @@ class Sweeper:
         glance = await self._pulse.look()
         self._liveness.observe(glance.nodes)
         is_due = glance.first_due_us is not None and glance.first_due_us <= self._clock.now_us()
-        if is_due or glance.awaits_fleet or self._liveness.suspects() or self._purge.is_due or self._must_reschedule():
+        if is_due or glance.awaits_fleet or self._liveness.suspects() or self._must_reschedule() or self._has_upkeep():
             await self.tick()
         elif self._liveness.lost:
             self._liveness.mark_lost((), ())
@@ -124,7 +125,12 @@ class Sweeper:
         await self._isolation.run_each("price", due.model_ids, self._announce_price)
         await self._isolation.run_each("raise", due.raises, self._end_raise)
         await self._activation.complete(activated[:BATCH_SIZE])
-        await self._purge.tick()
+        for one in self._upkeep:
+            await one.tick()
+
+    def _has_upkeep(self) -> bool:
+        """Whether anything old is to be deleted or added up."""
+        return any(one.is_due for one in self._upkeep)
 
     def _must_reschedule(self) -> bool:
         """Whether this process has just started, or its wall clock was set back since the last tick."""

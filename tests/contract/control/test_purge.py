@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.domain.limit import BudgetPeriod, LimitPotKey
 from control_service.domain.pot import PotKind
 from control_service.usecases.ports import ResponseKey, StoredResponse
@@ -114,6 +115,20 @@ async def test_much_goes_in_parts(kit: Kit) -> None:
     assert len(left) == 1
     await kit.sweeper.tick()
     assert not await has_response(kit, left[0])
+
+
+async def test_events_go_with_the_audit_log(kit: Kit) -> None:
+    """After as many days; the status that they led to stays."""
+    service = await kit.service(postpaid=True)
+    status = (await kit.read_service(service)).told_status
+    happened_us = max(event.origin.at_us for event in await kit.events(service))
+    kit.clock.advance(us=happened_us + AUDIT_DAY_COUNT * DAY_US - kit.now_us)
+    await kit.sweeper.tick()
+    assert happened_us in {event.origin.at_us for event in await kit.events(service)}
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    assert await kit.events(service) == []
+    assert (await kit.read_service(service)).told_status == status
 
 
 async def test_ended_tokens_go_when_they_are_old(kit: Kit) -> None:

@@ -1,0 +1,70 @@
+"""Roll-up of the ledger: usage lines of minutes become lines of hours when they are old, and those, lines of days.
+
+Each tick moves some lines in one transaction; so wherever it is interrupted, the sums of whole hours and days are what
+they were, and so is the balance.
+"""
+
+from typing import Final
+
+import structlog
+
+from control_service.domain.ledger import DAY_US, USAGE_KEPT_FINER_US
+from control_service.usecases.ports import Database, LedgerSpan
+from tallygate._server.clock import Clock, SteadyWallClock
+
+PERIOD_NS: Final = 600_000_000_000
+"""Interval between two looks at whether another day has become old."""
+
+BATCH_SIZE: Final = 250
+"""Maximum number of lines that one transaction adds up, so that no other transaction waits long for it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LedgerRollUp:
+    """Adds up what is old. Any number of processes may do so with one database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._wall = SteadyWallClock(clock)
+        self._next_ns = clock.monotonic_ns() + PERIOD_NS
+        self._done_us = dict.fromkeys(USAGE_KEPT_FINER_US, 0)
+        self._spans: list[LedgerSpan] = []
+        self._place = ("", "")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a tick would look for lines to add up."""
+        return bool(self._spans) or self._clock.monotonic_ns() >= self._next_ns
+
+    async def tick(self) -> None:
+        """Adds up one part of what is due.
+
+        Raises:
+            StorageUnavailableError: the database fails.
+        """
+        if not self.is_due:
+            return
+        if not self._spans:
+            self._spans = self._due()
+            self._next_ns = self._clock.monotonic_ns() + PERIOD_NS
+            return
+        span = self._spans[0]
+        async with self._database.writing() as tx:
+            place = await tx.ledger.roll_up(span, self._place, BATCH_SIZE)
+        self._place = place or ("", "")
+        if place is None:
+            self._done_us[span.step_us] = span.end_us
+            del self._spans[0]
+            _log.info("ledger_rolled_up", step_us=span.step_us, before_us=span.end_us)
+
+    def _due(self) -> list[LedgerSpan]:
+        """The longest steps first: what is due to become a day needs not become hours."""
+        spans: list[LedgerSpan] = []
+        longer_end_us = 0
+        for step_us, kept_us in sorted(USAGE_KEPT_FINER_US.items(), reverse=True):
+            end_us = (self._wall.now_us() - kept_us) // DAY_US * DAY_US
+            spans.append(LedgerSpan(step_us, max(self._done_us[step_us], longer_end_us), end_us))
+            longer_end_us = end_us
+        return [span for span in spans if span.start_us < span.end_us]
