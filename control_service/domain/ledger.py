@@ -2,16 +2,9 @@
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.actor import Actor
-
-HOUR_US: Final = 3_600_000_000
-DAY_US: Final = 24 * HOUR_US
-
-USAGE_KEPT_FINER_US: Final = {HOUR_US: 90 * DAY_US, DAY_US: 400 * DAY_US}
-"""Minimum time for which usage has lines of less than an hour, and than a day."""
 
 
 class LedgerEntryKind(enum.StrEnum):
@@ -27,7 +20,7 @@ class LedgerEntryKind(enum.StrEnum):
 class LedgerEntry:
     """One line. A USAGE line gathers one service's settlements of the minute that begins at `usage_minute_us`.
 
-    After a time it is those of an hour or a day that begins then, with the number and time of the first of its lines.
+    After a time it is those of a longer step that begins then, with the number and time of the first of its lines.
 
     `actor` and `actor_note` are the two parts of its Actor. `team`: the service's, when the line was opened.
     """

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, select, update
+from sqlalchemy import RowMapping, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -44,6 +44,11 @@ class AccountRows(Accounts):
     async def save(self, account: Account) -> None:
         key = _accounts.c.account_id == account.account_id
         await self._connection.execute(update(_accounts).where(key).values(_values(account)))
+
+    @override
+    async def first_create_us(self) -> int | None:
+        first_us: int | None = await self._connection.scalar(select(func.min(_accounts.c.create_us)))
+        return first_us
 
     @override
     async def page(self, after: str, limit: int, sight: Sight = SEES_ALL) -> list[Account]:

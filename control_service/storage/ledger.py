@@ -13,6 +13,7 @@ from typing_extensions import override
 from control_service.domain.account import Account
 from control_service.domain.actor import SYSTEM
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.domain.ledger_span import LedgerSpan
 from control_service.domain.period import Period
 from control_service.domain.statement import StatementLine, StatementQuery
 from control_service.storage import schema
@@ -20,7 +21,7 @@ from control_service.storage.given import NUMBER, TEXT, Columns, given, paramete
 from control_service.storage.ledger_roll_up import USAGE_KEY, roll_up
 from control_service.storage.statement_sql import line_of, sums
 from control_service.usecases.fleet_ports import Usage
-from control_service.usecases.ports import Ledger, LedgerSpan
+from control_service.usecases.ports import Ledger
 from tallygate._server.database.upsert import dialect_insert
 
 MINUTE_US: Final = 60_000_000

@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, Select, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_service.domain.ledger_span import LedgerSpan
 from control_service.storage import schema
-from control_service.usecases.ports import LedgerSpan
 from tallygate._server.database.upsert import dialect_insert
 
 SERVICES: Final = 50

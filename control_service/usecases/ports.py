@@ -18,6 +18,7 @@ from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.event import ServiceEvent
 from control_service.domain.ledger import LedgerEntry
+from control_service.domain.ledger_span import LedgerSpan
 from control_service.domain.model import Model
 from control_service.domain.period import Period
 from control_service.domain.pot import PotKind
@@ -52,17 +53,11 @@ class Accounts(Protocol):
     async def save(self, account: Account) -> None:
         """Stores the account as it is now; it was locked."""
 
+    async def first_create_us(self) -> int | None:
+        """When the first account was created; None where there is none."""
+
     async def page(self, after: str, limit: int, sight: Sight = SEES_ALL) -> list[Account]:
         """Accounts that are seen as a whole, whose id is greater than `after`, by id."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerSpan:
-    """The usage lines that become those of a longer step: of minutes from a start, closed, to an end, open."""
-
-    step_us: int
-    start_us: int
-    end_us: int
 
 
 class Ledger(Protocol):
@@ -80,7 +75,7 @@ class Ledger(Protocol):
     async def total_since(self, account_id: str, start_us: int) -> int:
         """The sum of the account's lines that were opened at this moment or later."""
 
-    async def roll_up(self, span: "LedgerSpan", after: tuple[str, str], limit: int) -> tuple[str, str] | None:
+    async def roll_up(self, span: LedgerSpan, after: tuple[str, str], limit: int) -> tuple[str, str] | None:
         """Adds up usage lines of some services after that one, by account and name: at most `limit` of each.
 
         Returns:

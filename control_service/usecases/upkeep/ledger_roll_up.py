@@ -1,15 +1,15 @@
 """Roll-up of the ledger: usage lines of minutes become lines of hours when they are old, and those, lines of days.
 
-Each tick moves some lines in one transaction; so wherever it is interrupted, the sums of whole hours and days are what
-they were, and so is the balance.
+Each tick moves some lines in one transaction; so wherever it is interrupted, statements are what they were, and so is
+the balance.
 """
 
 from typing import Final
 
 import structlog
 
-from control_service.domain.ledger import DAY_US, USAGE_KEPT_FINER_US
-from control_service.usecases.ports import Database, LedgerSpan
+from control_service.domain.ledger_span import DAY_US, KEPT_FINER_US, LedgerSpan, spans
+from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
 PERIOD_NS: Final = 600_000_000_000
@@ -29,9 +29,10 @@ class LedgerRollUp:
         self._clock = clock
         self._wall = SteadyWallClock(clock)
         self._next_ns = clock.monotonic_ns() + PERIOD_NS
-        self._done_us = dict.fromkeys(USAGE_KEPT_FINER_US, 0)
+        self._done_us = dict.fromkeys(KEPT_FINER_US, 0)
         self._spans: list[LedgerSpan] = []
         self._place = ("", "")
+        self._end_us = self._done_us
 
     @property
     def is_due(self) -> bool:
@@ -47,7 +48,7 @@ class LedgerRollUp:
         if not self.is_due:
             return
         if not self._spans:
-            self._spans = self._due()
+            self._spans = await self._due()
             self._next_ns = self._clock.monotonic_ns() + PERIOD_NS
             return
         span = self._spans[0]
@@ -55,16 +56,22 @@ class LedgerRollUp:
             place = await tx.ledger.roll_up(span, self._place, BATCH_SIZE)
         self._place = place or ("", "")
         if place is None:
-            self._done_us[span.step_us] = span.end_us
             del self._spans[0]
             _log.info("ledger_rolled_up", step_us=span.step_us, before_us=span.end_us)
+        if not self._spans:
+            self._done_us = self._end_us
 
-    def _due(self) -> list[LedgerSpan]:
+    async def _due(self) -> list[LedgerSpan]:
         """The longest steps first: what is due to become a day needs not become hours."""
-        spans: list[LedgerSpan] = []
-        longer_end_us = 0
-        for step_us, kept_us in sorted(USAGE_KEPT_FINER_US.items(), reverse=True):
-            end_us = (self._wall.now_us() - kept_us) // DAY_US * DAY_US
-            spans.append(LedgerSpan(step_us, max(self._done_us[step_us], longer_end_us), end_us))
-            longer_end_us = end_us
-        return [span for span in spans if span.start_us < span.end_us]
+        async with self._database.reading() as tx:
+            first_us = await tx.accounts.first_create_us()
+        if first_us is None:
+            return []
+        now_us = self._wall.now_us()
+        self._end_us = {step_us: (now_us - kept_us) // DAY_US * DAY_US for step_us, kept_us in KEPT_FINER_US.items()}
+        start_us = first_us // DAY_US * DAY_US
+        found: list[LedgerSpan] = []
+        for step_us, end_us in sorted(self._end_us.items(), reverse=True):
+            found += spans(step_us, max(self._done_us[step_us], start_us), end_us)
+            start_us = max(start_us, end_us)
+        return found

@@ -88,7 +88,8 @@ class LedgerEntry(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the line was opened. A USAGE line gathers what was settled for one service within one minute of the
         control service's clock, and grows until that minute is over. Those of an hour of UTC become the first of them after
-        90 days, and those of a day after 400; their sum stays. All other lines never change.
+        90 days, and those of a day after 400, but on a month's first and last day those of a quarter of an hour; so months stay
+        what they are in every time zone. All other lines never change.
         """
 
     def __init__(

@@ -6,13 +6,15 @@ from collections import Counter
 import pytest
 
 from control_service.domain.actor import SYSTEM
-from control_service.domain.ledger import DAY_US, HOUR_US, USAGE_KEPT_FINER_US, LedgerEntry, LedgerEntryKind
+from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.domain.ledger_span import DAY_US, HOUR_US, KEPT_FINER_US, LedgerSpan, spans
 from control_service.domain.service import Service
 from control_service.usecases.upkeep import ledger_roll_up
 from control_service.usecases.upkeep.ledger_roll_up import PERIOD_NS, LedgerRollUp
 from tests.harness.control.fleet_harness import Kit
 
 MINUTE_US = 60_000_000
+NOVEMBER_30_US = 1_701_302_400_000_000
 
 
 def midnight_us(kit: Kit) -> int:
@@ -84,7 +86,7 @@ async def test_lines_become_those_of_hours_and_days(kit: Kit) -> None:
     await fill(kit, await two_services(kit), 600, random.Random(1))
     start_us, roll_up = midnight_us(kit), LedgerRollUp(kit.database, kit.clock)
     before = await lines(kit)
-    for step_us, kept_us in USAGE_KEPT_FINER_US.items():
+    for step_us, kept_us in KEPT_FINER_US.items():
         kit.clock.advance(us=start_us + DAY_US + kept_us - kit.now_us - PERIOD_NS // 1_000 - 1)
         unchanged = first_day(await lines(kit), start_us)
         await run(kit, roll_up)
@@ -107,12 +109,12 @@ async def test_the_sum_stays_wherever_it_is_interrupted(kit: Kit, monkeypatch: p
     chance = random.Random(seed)
     await fill(kit, await two_services(kit), 120, chance)
     by_day = sums(await lines(kit), DAY_US)
-    kit.clock.advance(us=USAGE_KEPT_FINER_US[HOUR_US] + 2 * DAY_US)
+    kit.clock.advance(us=KEPT_FINER_US[HOUR_US] + 2 * DAY_US)
     processes = [LedgerRollUp(kit.database, kit.clock)]
     for step in range(40):
         kit.clock.advance(us=PERIOD_NS // 1_000)
         if step == 10:
-            kit.clock.advance(us=USAGE_KEPT_FINER_US[DAY_US])
+            kit.clock.advance(us=KEPT_FINER_US[DAY_US])
         if chance.random() < 0.2:
             processes.append(LedgerRollUp(kit.database, kit.clock))
         await chance.choice(processes).tick()
@@ -121,11 +123,35 @@ async def test_the_sum_stays_wherever_it_is_interrupted(kit: Kit, monkeypatch: p
     assert len([line for line in await lines(kit) if line.usage_minute_us is not None]) == 8
 
 
+async def test_the_turn_of_a_month_stays_exact_in_every_time_zone(kit: Kit) -> None:
+    """Lines of its days stay those of quarters of an hour, since months of zones begin at them."""
+    kit.clock.advance(us=NOVEMBER_30_US - kit.now_us)
+    await fill(kit, await two_services(kit), 600, random.Random(5))
+    before = await lines(kit)
+    kit.clock.advance(us=KEPT_FINER_US[DAY_US] + 2 * DAY_US)
+    await run(kit, LedgerRollUp(kit.database, kit.clock))
+    found = await lines(kit)
+    assert len(found) < len(before)
+    assert sums(found, HOUR_US // 4) == sums(before, HOUR_US // 4)
+
+
+def test_days_between_the_turns_of_months_are_one_span() -> None:
+    """Of the step that is asked for; the last and the first days are of quarters of an hour."""
+    quarter_us, december_us = HOUR_US // 4, NOVEMBER_30_US + 32 * DAY_US
+    assert spans(DAY_US, NOVEMBER_30_US - DAY_US, december_us) == [
+        LedgerSpan(DAY_US, NOVEMBER_30_US - DAY_US, NOVEMBER_30_US),
+        LedgerSpan(quarter_us, NOVEMBER_30_US, NOVEMBER_30_US + 2 * DAY_US),
+        LedgerSpan(DAY_US, NOVEMBER_30_US + 2 * DAY_US, december_us - DAY_US),
+        LedgerSpan(quarter_us, december_us - DAY_US, december_us),
+    ]
+    assert spans(DAY_US, december_us, december_us) == []
+
+
 async def test_a_wall_clock_that_jumps_makes_no_line_old(kit: Kit) -> None:
     """What was added up has no minutes any more."""
     await fill(kit, await two_services(kit), 50, random.Random(3))
     before, roll_up = await lines(kit), LedgerRollUp(kit.database, kit.clock)
-    kit.clock.jump(us=2 * USAGE_KEPT_FINER_US[DAY_US])
+    kit.clock.jump(us=2 * KEPT_FINER_US[DAY_US])
     await run(kit, roll_up)
     assert await lines(kit) == before
 
@@ -134,7 +160,7 @@ async def test_the_sweeper_adds_up(kit: Kit) -> None:
     """A part with each of its turns, also while nothing else is due."""
     await fill(kit, await two_services(kit), 50, random.Random(4))
     count = len(await lines(kit))
-    kit.clock.advance(us=USAGE_KEPT_FINER_US[HOUR_US] + 3 * DAY_US)
+    kit.clock.advance(us=KEPT_FINER_US[HOUR_US] + 3 * DAY_US)
     for _ in range(4):
         await kit.sweeper.turn()
     assert len(await lines(kit)) < count
