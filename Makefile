@@ -3,7 +3,7 @@ PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
 RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
-CODE := tallygate control_service metering_service tests scripts benchmarks
+CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
 .PHONY: help demo test compiled check simulate simulate-mutations torture bench format stubs release-contract clean
@@ -56,7 +56,7 @@ release-contract: .venv/dev  ## from here on, `check` refuses changes that break
 
 test simulate torture bench: $(if $(COMPILED),build/compiled)
 
-build/compiled: .venv/dev $(shell find tallygate control_service metering_service -name '*.py')
+build/compiled: .venv/dev $(shell find tallygate control_service metering_service books_audit -name '*.py')
 	rm -rf build
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl

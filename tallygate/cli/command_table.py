@@ -39,6 +39,11 @@ PLACES: Final = {
     "recover": Place(
         "recover", "recover_command", "Reconciles the two databases after one of them was restored from an older copy."
     ),
+    "audit-books": Place(
+        "audit_books",
+        "audit_books",
+        "Reads both databases, writes to neither, and names what does not add up; exit status 1 if anything does not.",
+    ),
     "check": Place("check", "app", "Whether what is to be started would work."),
     "account": Place("statement", "app", "Accounts and their money."),
     "model": Place("models", "app", "Models and their prices."),
