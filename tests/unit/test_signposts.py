@@ -24,7 +24,9 @@ SENTENCES_MAX = 3
 
 FOLDERS = {
     "benchmarks",
+    "books_audit",
     "control_service",
+    "deploy",
     "docs",
     "findings",
     "metering_service",
