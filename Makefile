@@ -6,7 +6,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test compiled check simulate simulate-mutations torture bench format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture bench format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,15 @@ test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. 
 	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
 
 compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
+
+wheel: .venv/dev  ## the pure wheel, for any platform, in build/dist
+	$(BIN)/python -m build --wheel --outdir build/dist
+
+release: .venv/release  ## sdist, both wheels, notes, bill of materials, in build/release; each wheel is installed and tried
+	$(BIN)/python scripts/release.py
+
+audit: .venv/release  ## known weaknesses of what an installation brings along; needs the network
+	$(BIN)/python scripts/audit.py
 
 check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/ruff format --check $(CODE)
@@ -69,6 +78,10 @@ clean:  ## delete what make has built: .venv and build
 		{ echo "Tallygate needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+	@touch $@
+
+.venv/release: .venv/cli
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
 	@touch $@
 
 .venv/dev: .venv/cli

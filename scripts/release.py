@@ -1,0 +1,92 @@
+"""Builds what a release consists of, in build/release, and tries each wheel in a fresh environment."""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+RELEASE: Final = ROOT / "build" / "release"
+COMPILED: Final = {"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"}
+SECTION: Final = re.compile(r"^## \[(?P<name>[^\]]+)\].*?\n(?P<notes>.*?)(?=^## \[|\Z)", re.MULTILINE | re.DOTALL)
+DEVELOPMENT: Final = "Unreleased"
+CHECKS: Final = (
+    ("", "import tallygate.client, tallygate.control.v1.config_pb2, tallygate.metering.v1.report_pb2"),
+    ("[server]", "import control_service.bootstrap, metering_service.bootstrap, books_audit.audit"),
+)
+"""What must be there after an installation with these extras."""
+
+
+class ReleaseError(Exception):
+    """What keeps a release from being built, in one sentence."""
+
+
+def notes_of(changelog: str, version: str) -> str:
+    """The section of a version; of a development version, what is not released yet. Raises ReleaseError."""
+    sections = {match["name"]: match["notes"].strip() for match in SECTION.finditer(changelog)}
+    name = DEVELOPMENT if ".dev" in version else version
+    if not sections.get(name):
+        raise ReleaseError(f"CHANGELOG.md has nothing under [{name}]; write there what is new, before the tag.")
+    return sections[name] + "\n"
+
+
+def main() -> None:
+    """Build, check, describe."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    shutil.rmtree(RELEASE, ignore_errors=True)
+    RELEASE.mkdir(parents=True)
+    try:
+        _release()
+    except ReleaseError as error:
+        sys.exit(str(error))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{error.cmd[0]} failed with status {error.returncode}; what it wrote is above.")
+
+
+def _release() -> None:
+    build = (sys.executable, "-m", "build", "--outdir", str(RELEASE))
+    _run(build)  # the sdist, and the pure wheel from it: so that the sdist is complete
+    (pure,) = RELEASE.glob("*-py3-none-any.whl")
+    version = pure.name.split("-")[1]
+    (RELEASE / "notes.md").write_text(notes_of((ROOT / "CHANGELOG.md").read_text(), version))
+    _run((*build, "--wheel"), COMPILED)
+    (compiled,) = set(RELEASE.glob("*.whl")) - {pure}
+    _installed(pure, is_compiled=False)
+    python = _installed(compiled, is_compiled=True)
+    bill = RELEASE / f"tallygate-{version}.cdx.json"
+    _run((sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--output-file", str(bill)))
+    shutil.rmtree(RELEASE / "environment")
+    files = sorted(path for path in RELEASE.iterdir() if path.is_file())
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+    (RELEASE / "SHA256SUMS").write_text(sums)
+    print(f"tallygate {version}, in {RELEASE}:", *(path.name for path in files), sep="\n  ")
+
+
+def _installed(wheel: Path, *, is_compiled: bool) -> Path:
+    """Installs a wheel step by step in an environment of its own; what must be there after each step is."""
+    folder = RELEASE / "environment"
+    venv.create(folder, clear=True, with_pip=True)
+    python = folder / "bin" / "python"
+    for extras, imports in CHECKS:
+        _run((str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}{extras}"))
+        _run((str(python), "-I", "-c", imports))
+    check = f"import metering_service; assert metering_service.IS_COMPILED is {is_compiled}"
+    _run((str(python), "-I", "-c", check))
+    for service in ("control_service", "metering_service"):
+        _run((str(python), "-I", "-m", service, "--check"))
+    return python
+
+
+def _run(command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **(variables or {})})
+
+
+if __name__ == "__main__":
+    main()
