@@ -8,8 +8,7 @@ from typing import Annotated
 import grpc
 import typer
 
-from tallygate.cli.console import literal, out, print_json
-from tallygate.cli.money import format_amount
+from tallygate.cli.console import out, print_json
 from tallygate.cli.names import account_name, model_name, service_name
 from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
 from tallygate.cli.pages import all_pages
@@ -23,6 +22,7 @@ from tallygate.cli.rpc import (
     key_or_new,
 )
 from tallygate.cli.show import service_facts, service_table
+from tallygate.cli.show_accounts import reservation_table
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -120,7 +120,13 @@ def show(service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, 
     """Shows a service: its status, why it is stopped, and who pays."""
     request = lifecycle_service_pb2.GetInferenceServiceRequest(name=service)
     with control_channel(control) as channel:
-        print_service(_Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+        found = _Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service
+        print_service(found, json=json)
+        if not json and inference_service_pb2.BILLING_MODE_TPM_RESERVATION in found.billing_modes:
+            asked = lifecycle_service_pb2.ListReservationsRequest(inference_service=service)
+            bought = all_pages(_Stub(channel).ListReservations, asked, "reservations").reservations
+            active = [one for one in bought if one.state == reservation_pb2.RESERVATION_STATE_ACTIVE]
+            out.print(reservation_table(active, currency_of(channel, service)))
 
 
 @app.command()
@@ -263,8 +269,7 @@ def reserve(
         if json:
             print_json(answer)
             return
-        paid = format_amount(answer.reservation.paid_nanos, currency_of(channel, service))
-        out.print(literal(f"{answer.reservation.name} for {paid}"))
+        out.print(reservation_table([answer.reservation], currency_of(channel, service)))
         if answer.postpaid_enabled:
             out.print("The purchase enabled pay-as-you-go for tokens beyond the reservation.")
         print_service(answer.inference_service, json=False)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from rich.text import Text
 
 from tallygate.cli.console import facts, literal
 from tallygate.cli.money import format_amount
+from tallygate.cli.remedies import remedies
 from tallygate.control.v1 import account_pb2, inference_service_pb2, model_pb2
+
+BAR_WIDTH: Final = 20
 
 _STATUS_STYLES = {"RUNNING": "green", "STOPPED": "red", "ACTIVATING": "yellow", "NOT_ENABLED": "dim"}
 
@@ -88,7 +93,8 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
     trial = service.free_trial
     trial_text = ""
     if service.HasField("free_trial"):
-        trial_text = f"{trial.remaining_tokens:,} of {trial.quota_tokens:,} tokens remain"
+        trial_text = f"{_bar(trial.remaining_tokens, trial.quota_tokens)} {trial.remaining_tokens:,} of "
+        trial_text += f"{trial.quota_tokens:,} tokens remain"
         if trial.HasField("expire_time"):
             trial_text += f", until {time_text(trial.expire_time)}"
     reserved = ""
@@ -106,6 +112,7 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
         ("model", service.model),
         ("team", service.team),
         ("status", status_text(service)),
+        ("to run it", "\n".join(remedies(service))),
         ("billing", modes_text(service)),
         ("pay-as-you-go", inference_service_pb2.PostpaidState.Name(service.postpaid).removeprefix("POSTPAID_STATE_")),
         ("free trial", trial_text),
@@ -114,6 +121,12 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
         ("API keys", _keys_text(service)),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(service.labels.items()))),
     )
+
+
+def _bar(part: int, whole: int) -> str:
+    """A bar of `BAR_WIDTH` characters; what is left of something, however little, is at least one of them."""
+    filled = min(BAR_WIDTH, -(-part * BAR_WIDTH // whole)) if whole else 0
+    return "█" * filled + "░" * (BAR_WIDTH - filled)
 
 
 def _keys_text(service: inference_service_pb2.InferenceService) -> str:

@@ -132,6 +132,9 @@ def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> Non
     assert bought.status == 0, bought.err
     assert "5.04 USD" in bought.out
     assert "60,000 input and 6,000 output tokens per minute" in bought.out
+    for told in (bought, running.tallygate("service", "show", "buyer/chat-prod")):
+        assert "BILL_BY_TOKEN" in told.out
+        assert "until" in told.out
     listed = running.tallygate("service", "list", "buyer", "--team", "chat", "--json").json
     assert [found["name"] for found in listed["inference_services"]] == ["accounts/buyer/services/chat-prod"]
 

@@ -1,0 +1,78 @@
+"""Each reason has a page, which says what is true of it, with commands that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metering_service.domain.decision import Reason
+from tallygate.cli.on_demand import load
+from tallygate.control.v1 import inference_service_pb2
+from tallygate.metering.v1 import decision_pb2
+
+REASONS = Path(__file__).parents[2] / "docs" / "reasons"
+
+
+def reasons_of(enum: Any, prefix: str) -> set[str]:
+    return {name.removeprefix(prefix) for name in enum.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
+
+
+DENIALS = reasons_of(decision_pb2.DecisionReason, "DECISION_REASON_")
+STOPS = reasons_of(inference_service_pb2.StopReason, "STOP_REASON_")
+COULD_NOT_TELL = 40
+"""Number of the first reason that is no refusal, as the contract says."""
+
+
+def page(name: str) -> str:
+    return (REASONS / f"{name.lower().replace('_', '-')}.md").read_text(encoding="utf-8")
+
+
+def commands(text: str) -> list[list[str]]:
+    """Commands in fenced blocks."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("tallygate ")]
+
+
+def test_there_is_a_page_for_each_reason_and_no_other() -> None:
+    """And each stands in the list."""
+    pages = {path.stem.replace("-", "_").upper() for path in REASONS.glob("*.md")} - {"README"}
+    assert pages == DENIALS | STOPS
+    index = (REASONS / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[(\w+)\]", index, re.MULTILINE)) == pages
+
+
+@pytest.mark.parametrize("name", sorted(DENIALS))
+def test_a_page_says_what_the_decision_says(name: str) -> None:
+    """Whether repeating helps, and whether it is a refusal."""
+    text = page(name)
+    assert f"| repeating helps | {'yes' if Reason[name].retryable else 'no'} |" in text
+    is_refusal = decision_pb2.DecisionReason.Value(f"DECISION_REASON_{name}") < COULD_NOT_TELL
+    assert f"| family | {'refused' if is_refusal else 'could not tell'} |" in text
+    assert ("stops a service" in text) is (name in STOPS)
+    assert "## What to look at" in text
+    assert "## What to do" in text
+
+
+@pytest.mark.parametrize("name", sorted(DENIALS))
+def test_the_commands_of_a_page_are_there(name: str) -> None:
+    """With their options, so that they can be copied."""
+    for words in commands(page(name)):
+        command: Any = load(words[1])
+        rest = words[2:]
+        if hasattr(command, "commands"):
+            assert rest[0] in command.commands, words
+            command, rest = command.commands[rest[0]], rest[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= options, words
+
+
+def test_the_status_is_that_of_the_middleware() -> None:
+    """As the middleware's own page says it."""
+    clients = (REASONS.parent / "integrations" / "asgi.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\| (\d{3})[^|]*\| ([A-Z_, ]{6,}[^|]*) \|", clients, re.MULTILINE):
+        for name in set(re.findall(r"[A-Z_]{6,}", row[1])) & DENIALS:
+            assert f"| status of the middleware | {row[0]} |" in page(name), name
