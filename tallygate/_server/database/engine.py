@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from typing_extensions import override
 
 from tallygate._server.database.migration import explain, migrate
-from tallygate._server.database.quick_reads import PostgresReads, QuickReads, SqliteReads
+from tallygate._server.database.postgres_engine import PostgresEngine
+from tallygate._server.database.quick_reads import QuickReads, SqliteReads
 from tallygate._server.database.sqlite_file import SqliteFile
 from tallygate._server.database.url import POSTGRESQL, normalise_url
 from tallygate._server.errors import DatabaseError
@@ -23,17 +24,17 @@ __all__ = ["create_engine", "migrate", "quick_reads", "read_only", "sqlite_conne
 
 BUSY_TIMEOUT_S: Final = 10
 BUSY_POLL_S: Final = 0.01
-CONNECT_TIMEOUT_S: Final = 5
-# A server that has gone silent shall become an error that callers know, not a transaction that never ends.
-COMMAND_TIMEOUT_S: Final = 10
-# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
-IDLE_IN_TRANSACTION_S: Final = 3
+CONNECTION_COUNT: Final = 8
+"""Number of connections that a program has to PostgreSQL at most, unless it says another."""
 
 _READ_ONLY: Final = "tallygate_read_only"
 
 
-def create_engine(url: str) -> AsyncEngine:
+def create_engine(url: str, connection_count: int = CONNECTION_COUNT, *, wanted: str = "read-write") -> AsyncEngine:
     """An engine whose transactions mean the same on both databases.
+
+    `connection_count`: how many connections it has to PostgreSQL at most. `wanted`: which host it takes, as a URL says
+    by `target_session_attrs`, where the URL does not say it.
 
     `engine.begin()` is for writing: on SQLite it takes the write lock at once and waits for it up to 10 s, so that no
     transaction fails half-way; on PostgreSQL rows are locked by SELECT ... FOR UPDATE. `read_only` is for reading.
@@ -45,10 +46,7 @@ def create_engine(url: str) -> AsyncEngine:
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
-        settings = {"idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s"}
-        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        options = {**timeouts, "server_settings": settings}
-        return _PostgresEngine(create_async_engine(parsed, connect_args=options, hide_parameters=True).sync_engine)
+        return PostgresEngine(parsed, connection_count, wanted=wanted)
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
     file = _open_once(engine)
@@ -57,20 +55,6 @@ def create_engine(url: str) -> AsyncEngine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return _SqliteEngine(engine, file)
-
-
-class _PostgresEngine(AsyncEngine):
-    """Has quick reads beside its pool."""
-
-    def __init__(self, sync_engine: Engine) -> None:
-        super().__init__(sync_engine)
-        self.quick_reads: QuickReads = PostgresReads(self)
-
-    @override
-    async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
-        """Close all connections."""
-        self.quick_reads.close()
-        await super().dispose(close)
 
 
 class _SqliteEngine(AsyncEngine):
@@ -118,7 +102,7 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees one moment of the database, takes no lock and keeps no writer waiting."""
     if isinstance(engine, _SqliteEngine):
         engine.file.check()
-    async with engine.connect() as connection:
+    async with _reader(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         else:
@@ -129,9 +113,13 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             engine.file.check_used()
 
 
+def _reader(engine: AsyncEngine) -> AbstractAsyncContextManager[None]:
+    return engine.reader() if isinstance(engine, PostgresEngine) else nullcontext()
+
+
 def quick_reads(engine: AsyncEngine) -> QuickReads:
     """Small reads beside the engine's pool; `dispose` closes their connections, too."""
-    assert isinstance(engine, _SqliteEngine | _PostgresEngine)
+    assert isinstance(engine, _SqliteEngine | PostgresEngine)
     return engine.quick_reads
 
 

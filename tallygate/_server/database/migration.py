@@ -1,5 +1,6 @@
 """Bringing a database to the revision that a program was written for."""
 
+import ssl
 import zlib
 from typing import Final
 
@@ -8,10 +9,12 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import ScriptDirectory
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database.postgres_url import places_of
 from tallygate._server.errors import DatabaseError
 
 _log = structlog.get_logger(__name__)
@@ -35,12 +38,12 @@ async def migrate(engine: AsyncEngine, script_location: str, program: str) -> No
     """
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, script_location, program)
-    except (DBAPIError, OSError) as error:
+            await connection.run_sync(_upgrade, script_location, program, _name(engine.url))
+    except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
         raise DatabaseError(explain(engine.url, error)) from error
 
 
-def _upgrade(connection: Connection, script_location: str, program: str) -> None:
+def _upgrade(connection: Connection, script_location: str, program: str, name: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     config = Config()
@@ -56,7 +59,7 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
         environment.configure(connection=connection, transactional_ddl=True, on_version_apply=_log_step)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
-                raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
+                raise DatabaseError(_unknown_revision(name, revision, program))
         environment.run_migrations()
 
 
@@ -64,9 +67,9 @@ def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object)
     _log.info("database_upgrading", revision=step.up_revision_id)
 
 
-def _unknown_revision(url: URL, revision: str, program: str) -> str:
+def _unknown_revision(name: str, revision: str, program: str) -> str:
     return (
-        f"{_name(url)} is at revision {revision}, which this {program} does not know: it was written by a newer "
+        f"{name} is at revision {revision}, which this {program} does not know: it was written by a newer "
         f"version of {program}; upgrade the program, or name another database."
     )
 
@@ -95,13 +98,22 @@ def _explain_sqlite(cause: BaseException | None) -> str:
 
 
 def _explain_postgresql(cause: BaseException | None) -> str:
-    if isinstance(cause, OSError):
-        return "does not answer; start PostgreSQL, or correct the database URL."
-    if getattr(cause, "sqlstate", None) == "25006":
-        return "is read-only; name the primary server in the database URL."
-    if getattr(cause, "sqlstate", None) == "53100":
-        return "has no room left on its disk; make room, and it goes on by itself."
-    return f"cannot be used ({_first_line(cause)})."
+    text_of, state = _first_line(cause), getattr(cause, "sqlstate", None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        said = f"has a certificate that is not trusted ({cause.verify_message}); name its authority with sslrootcert."
+    elif "rejected SSL upgrade" in text_of:
+        said = "has no TLS, which sslmode of the database URL asks for; turn it on there, or leave sslmode out."
+    elif isinstance(cause, OSError):
+        said = "does not answer; start PostgreSQL, or correct the database URL."
+    elif state == "25006":
+        said = "is read-only; name the primary server in the database URL."
+    elif state == "53100":
+        said = "has no room left on its disk; make room, and it goes on by itself."
+    elif "transaction blocks not allowed" in text_of:
+        said = "is behind a pooler in statement mode, which has no transactions; set its pool_mode to transaction."
+    else:
+        said = f"cannot be used ({text_of})."
+    return said
 
 
 def _first_line(error: object) -> str:
@@ -111,4 +123,5 @@ def _first_line(error: object) -> str:
 def _name(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return f'The database "{url.database}"'
-    return f'The database "{url.database}" at {url.host or url.query.get("host", "localhost")}:{url.port or 5432}'
+    places = [f"{host}:{port or 5432}" for host, port in places_of(url)]
+    return f'The database "{url.database}" at {", ".join(places) or "localhost:5432"}'

@@ -9,13 +9,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol, TypeAlias
 
 from asyncpg import Connection
+from asyncpg.exceptions import InterfaceError, PostgresError, ReadOnlySQLTransactionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
+from tallygate._server.database.postgres_connect import is_pooled
 from tallygate._server.database.sqlite_file import SqliteFile
 
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -34,7 +36,7 @@ class QuickReads(Protocol):
         """The rows of each query. Each sees what was committed before it; together they are no transaction."""
 
     async def answer(self) -> None:
-        """Returns if the database answers."""
+        """Returns if the database answers, and can do what it is for."""
 
     def close(self) -> None:
         """Closes its connections; the next read opens others."""
@@ -118,8 +120,9 @@ class SqliteReads(QuickReads):
 class PostgresReads(QuickReads):
     """Reads one after the other on one connection, each its own transaction, so that poolers may share it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, may_be_read_only: bool) -> None:
         self._engine = engine
+        self._may_be_read_only = may_be_read_only
         self._connection: Connection | None = None
         self._reading = asyncio.Lock()
 
@@ -133,7 +136,9 @@ class PostgresReads(QuickReads):
             try:
                 if self._connection is None:
                     self._connection = await self._connect()
-                return [[tuple(row) for row in await self._connection.fetch(query)] for query in queries]
+                # By a pooler a statement lives no longer than its transaction.
+                async with self._connection.transaction() if is_pooled(self._connection) else nullcontext():
+                    return [[tuple(row) for row in await self._connection.fetch(query)] for query in queries]
             except BaseException:
                 # Also where nobody waits for the answer any more: it would be the next query's.
                 self.close()
@@ -141,7 +146,14 @@ class PostgresReads(QuickReads):
 
     @override
     async def answer(self) -> None:
-        await self.rows("SELECT 1")
+        try:
+            (((is_read_only,),),) = await self.rows("SELECT current_setting('transaction_read_only') = 'on'")
+            if is_read_only and not self._may_be_read_only:
+                raise ReadOnlySQLTransactionError("this server is read-only")
+        except (OSError, PostgresError, InterfaceError):
+            # Those of the pool are no better, and a server that was the leader once would go on answering old things.
+            await self._engine.dispose()
+            raise
 
     @override
     def close(self) -> None:

@@ -98,9 +98,9 @@ def test_other_special_characters_of_a_password_are_its_own(secret: str) -> None
     assert (read.username, read.password, read.host, read.database) == ("u@corp", unquote(secret), "h", "d")
 
 
-@pytest.mark.parametrize("query", ["sslmode=require", "secret", "a=b@secret", "ssl=1&secret=2", "secret@h/d"])
-def test_an_option_that_the_driver_has_not_is_refused(query: str) -> None:
-    """It would end in a traceback; it may be the end of a password, so it is not repeated."""
+@pytest.mark.parametrize("query", ["a=b@secret", "secret@h/d", "secret=b@h/d"])
+def test_what_may_be_the_end_of_a_password_is_not_repeated(query: str) -> None:
+    """There is another @ behind it."""
     with pytest.raises(ConfigurationError) as caught:
         normalise_url(f"postgresql://u:p@h/d?{query}")
     assert "secret" not in str(caught.value)

@@ -1,0 +1,169 @@
+"""Connections to PostgreSQL: to the host that can do what is wanted, and through poolers that share sessions.
+
+A pooler in transaction mode gives each transaction any session of the server, so nothing may be left in one: statements
+are prepared without a name, within the transaction that executes them, and time-outs are set there. A pooler is known
+by the number of the server's process, of which it tells its own. Without one, prepared statements are kept.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import asyncpg
+from asyncpg.exceptions import InterfaceError, PostgresError, ReadOnlySQLTransactionError
+from asyncpg.transaction import Transaction
+from sqlalchemy import URL
+from typing_extensions import override
+
+from tallygate._server.database.driver_errors import is_unavailable
+from tallygate._server.database.postgres_url import (
+    DRIVER_PARAMETERS,
+    SERVER_PARAMETERS,
+    TLS_PARAMETERS,
+    Place,
+    parameter,
+    places_of,
+)
+
+CONNECT_TIMEOUT_S: Final = 5
+FURTHER_HOST_TIMEOUT_S: Final = 2
+"""Timeout for a host where there are several: a lost one keeps others waiting for no longer."""
+# A server that has gone silent shall become an error that callers know, not a transaction that never ends.
+COMMAND_TIMEOUT_S: Final = 10
+STATEMENTS_MAX: Final = 100
+"""Maximum number of prepared statements that a connection without a pooler keeps."""
+
+_LOOK: Final = """
+SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
+"""
+
+
+class NotWantedError(ReadOnlySQLTransactionError):
+    """No host is what `target_session_attrs` asks for."""
+
+
+class PooledConnection(asyncpg.Connection):
+    """One by a pooler: its transactions set their time-out themselves, and statements are not kept."""
+
+    idle_in_transaction_s = 0
+
+    @override
+    def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
+        """A transaction that ends where this program is frozen in its middle."""
+        return _TimedTransaction(self, isolation, readonly, deferrable)
+
+
+def is_pooled(connection: asyncpg.Connection) -> bool:
+    """Whether it is by a pooler. Not by `isinstance`: asyncpg says of each connection that it is of any subclass."""
+    return type(connection) is PooledConnection
+
+
+class _TimedTransaction(Transaction):
+    """Only of the outermost block: a savepoint of it has the same time-out."""
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        if not self._nested:
+            timeout_s = self._connection.idle_in_transaction_s
+            await self._connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{timeout_s}s'")
+
+
+class PostgresConnector:
+    """Of one engine. Hosts are tried in turn, beginning with the one that was good last."""
+
+    def __init__(self, url: URL, *, wanted: str, idle_in_transaction_s: int) -> None:
+        """`wanted`: `target_session_attrs` of a URL that does not say it."""
+        self._places: list[Place | None] = list(places_of(url)) or [None]
+        self._wanted = parameter(url, "target_session_attrs") or wanted
+        self._options = _options_of(url)
+        several_s = FURTHER_HOST_TIMEOUT_S if len(self._places) > 1 else CONNECT_TIMEOUT_S
+        self._timeout_s = float(parameter(url, "connect_timeout") or several_s)
+        self._idle_in_transaction_s = idle_in_transaction_s
+        self._pooled: dict[Place | None, bool] = {}
+
+    @property
+    def is_for_writing(self) -> bool:
+        """Whether a host that cannot be written is of no use."""
+        return self._wanted in ("read-write", "primary")
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection to a host that is wanted; a PooledConnection where sessions are shared.
+
+        Raises what asyncpg raises for the last host, and NotWantedError.
+        """
+        rounds = ("standby", "any") if self._wanted == "prefer-standby" else (self._wanted,)
+        problem: Exception | None = None
+        for wanted in rounds:
+            for place in list(self._places):
+                try:
+                    connection = await self._connect_to(place, wanted)
+                except (OSError, PostgresError, InterfaceError) as error:
+                    if not is_unavailable(error):
+                        raise
+                    problem = error
+                else:
+                    self._places.remove(place)
+                    self._places.insert(0, place)
+                    return connection
+        assert problem is not None
+        raise problem
+
+    async def _connect_to(self, place: Place | None, wanted: str) -> asyncpg.Connection:
+        """A connection to this host. Raises NotWantedError, and what asyncpg raises."""
+        for _ in range(2):
+            expected = self._pooled.get(place, False)
+            host, port = place or (None, None)
+            connection = await asyncpg.connect(
+                host=host,
+                port=port,
+                timeout=self._timeout_s,
+                command_timeout=COMMAND_TIMEOUT_S,
+                statement_cache_size=0 if expected else STATEMENTS_MAX,
+                connection_class=PooledConnection if expected else asyncpg.Connection,
+                target_session_attrs="any",
+                **self._options,
+            )
+            try:
+                if await self._look(connection, place, wanted) == expected:
+                    return connection
+            except BaseException:
+                connection.terminate()
+                raise
+            await connection.close()
+        raise ConnectionError("some of its connections are by a pooler and others are not")
+
+    async def _look(self, connection: asyncpg.Connection, place: Place | None, wanted: str) -> bool:
+        """Whether a pooler is between. Raises NotWantedError."""
+        # Not through `connection.transaction`: this is before anything is known of it.
+        await connection.execute("BEGIN")
+        pid, is_standby, is_read_only = await (await connection.prepare(_LOOK, name="")).fetchrow()
+        await connection.execute("COMMIT")
+        suits = {
+            "any": True,
+            "read-write": not is_read_only,
+            "read-only": is_read_only,
+            "primary": not is_standby,
+            "standby": is_standby,
+        }
+        if not suits[wanted]:
+            raise NotWantedError(f"this host is not {wanted}")
+        shares = self._pooled[place] = bool(pid != connection.get_server_pid())
+        if is_pooled(connection):
+            connection.idle_in_transaction_s = self._idle_in_transaction_s
+        elif not shares:
+            await connection.execute(f"SET idle_in_transaction_session_timeout = '{self._idle_in_transaction_s}s'")
+        return shares
+
+
+def _options_of(url: URL) -> Mapping[str, Any]:
+    """What asyncpg is told of the URL, but for hosts. What it takes only as parts of a URL is handed on as one."""
+    said = {name: parameter(url, name) for name in url.query}
+    tls = {name: value for name, value in said.items() if name in TLS_PARAMETERS}
+    if "ssl" in said:
+        tls.setdefault("sslmode", said["ssl"])
+    options: dict[str, Any] = {name: value for name, value in said.items() if name in DRIVER_PARAMETERS}
+    options |= {"user": url.username or options.get("user"), "password": url.password or options.get("password")}
+    options["database"] = url.database or said.get("dbname") or said.get("database")
+    options["server_settings"] = {name: value for name, value in said.items() if name in SERVER_PARAMETERS}
+    return {**options, "dsn": f"postgresql://?{urlencode(tls)}" if tls else None}

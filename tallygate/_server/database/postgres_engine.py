@@ -1,0 +1,87 @@
+"""The engine over PostgreSQL: a pool of few connections, of which one is always left for writing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import URL, Dialect, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
+from typing_extensions import override
+
+from tallygate._server.database.postgres_connect import PostgresConnector, is_pooled
+from tallygate._server.database.quick_reads import PostgresReads, QuickReads
+from tallygate._server.database.url import POSTGRESQL
+
+# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
+IDLE_IN_TRANSACTION_S: Final = 3
+POOL_TIMEOUT_S: Final = 10
+"""Timeout for a connection of the pool: one that waits for longer is told that the database does not answer."""
+_READ_ONLY_SQLSTATE: Final = "25006"
+
+
+class PostgresEngine(AsyncEngine):
+    """Has quick reads beside its pool: one of its connections is theirs."""
+
+    def __init__(self, url: URL, connection_count: int, *, wanted: str) -> None:
+        pool_size = max(1, connection_count - 1)
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
+        # The connector has the URL; SQLAlchemy would take it apart in its own way.
+        engine = create_async_engine(URL.create(POSTGRESQL), hide_parameters=True, **options).sync_engine
+        super().__init__(engine)
+        self._url = url
+        self._readers = asyncio.Semaphore(max(1, pool_size - 1))
+        connector = PostgresConnector(url, wanted=wanted, idle_in_transaction_s=IDLE_IN_TRANSACTION_S)
+        event.listen(engine, "do_connect", lambda dialect, *_: _connect(dialect, connector))
+        event.listen(engine, "handle_error", _leave_read_only)
+        self.quick_reads: QuickReads = PostgresReads(self, may_be_read_only=not connector.is_for_writing)
+
+    @property
+    @override
+    def url(self) -> URL:
+        """As it was given, normalised."""
+        return self._url
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[None]:
+        """The right to one of the pool's connections for reading, so that readers never have all of them.
+
+        Raises sqlalchemy's TimeoutError where others keep them for too long.
+        """
+        try:
+            async with asyncio.timeout(POOL_TIMEOUT_S):
+                await self._readers.acquire()
+        except TimeoutError as error:
+            raise PoolTimeoutError("other readers of this program have kept its connections for too long") from error
+        try:
+            yield
+        finally:
+            self._readers.release()
+
+    @override
+    async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
+        """Close all connections."""
+        self.quick_reads.close()
+        await super().dispose(close)
+
+
+def _connect(dialect: Dialect, connector: PostgresConnector) -> Any:
+    connection = await_only(connector.connect())
+
+    async def given() -> asyncpg.Connection:
+        return connection
+
+    if is_pooled(connection):
+        unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+        return dialect.connect(async_creator_fn=given, **unnamed)
+    return dialect.connect(async_creator_fn=given)
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """A server that was the leader once: its connections are as good as broken, and new ones look for the leader."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY_SQLSTATE:
+        context.is_disconnect = True
