@@ -38,6 +38,8 @@ HOUSEKEEPING_INTERVAL_S: Final = 1.0
 """Interval of housekeeping: silent requests, finished ones, idle services."""
 SETTLE_S: Final = 5.0
 """Timeout of each step of leaving."""
+WITHOUT_CONTROL_S: Final = 1.0
+"""Timeout of giving leases back while control does not answer: the next epoch, or who takes this node over, does it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +90,7 @@ class Assembly:
         """
         await _until(lambda: self.node.checkpoints.idle, "booked requests that are not committed")
         self.keeper.close_all()
-        await _until(self._all_given_back, "leases that are not returned")
+        await _until(self._all_given_back, "leases that are not returned", self._give_back_s)
         await _until(lambda: self.node.checkpoints.idle, "closed leases that are not recorded")
 
     async def _expire_waits(self) -> None:
@@ -107,6 +109,9 @@ class Assembly:
         forget_idle(self.node)
         self.node.keys.forget_idle()
         forget_limits(self.node)
+
+    def _give_back_s(self) -> float:
+        return SETTLE_S if self.node.control_answers else WITHOUT_CONTROL_S
 
     def _all_given_back(self) -> bool:
         self.link.exchange()
@@ -155,12 +160,12 @@ async def put_together(
     return Assembly(node, storage, link, keeper, committer, recovery, runner, credentials, keys)
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
+async def _until(condition: Callable[[], bool], what: str, timeout_s: Callable[[], float] = lambda: SETTLE_S) -> None:
     """Wait, but not for ever: what is left is booked by the next epoch of this node."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + SETTLE_S
+    began = loop.time()
     while not condition():
-        if loop.time() > deadline:
+        if loop.time() - began > timeout_s():
             _log.warning("left_behind", what=what)
             return
         await asyncio.sleep(0.02)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
@@ -14,12 +13,11 @@ from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.ports import Database
 from control_service.usecases.pulse_ports import Glance
 from tallygate._server.database.driver_errors import is_disk_full, is_unavailable
-from tallygate._server.database.engine import quick_reads, read_only
+from tallygate._server.database.engine import outage_of, quick_reads, read_only
+from tallygate._server.database.migration import explain
 
 MIGRATIONS: Final = "control_service:storage/migrations"
 """Package and folder of the control database's revisions."""
-
-_log = structlog.get_logger(__name__)
 
 
 class SqlDatabase(Database):
@@ -27,8 +25,6 @@ class SqlDatabase(Database):
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._problems: dict[str, str] = {}
-        """The last problem of the database, by purpose: a database on a full disk can still be read."""
 
     @override
     @asynccontextmanager
@@ -56,24 +52,14 @@ class SqlDatabase(Database):
 
     @contextmanager
     def _failures_translated(self, purpose: str) -> Iterator[None]:
+        """The log is told by purpose: a database on a full disk can still be read."""
         try:
             yield
         except Exception as error:
             if not is_unavailable(error):
                 raise
-            self._note(purpose, str(error))
+            outage_of(self._engine).failed(purpose, problem=explain(self._engine.url, error))
             if is_disk_full(error):
                 raise StorageUnavailableError("has no room left on its disk; make room there") from error
             raise StorageUnavailableError from error
-        self._note(purpose, None)
-
-    def _note(self, purpose: str, problem: str | None) -> None:
-        """Logs a problem when it begins and when it ends: loops try again many times a second."""
-        if problem == self._problems.get(purpose):
-            return
-        if problem is None:
-            del self._problems[purpose]
-            _log.info("control_database_answers", purpose=purpose)
-        else:
-            self._problems[purpose] = problem
-            _log.warning("control_database_unavailable", purpose=purpose, problem=problem)
+        outage_of(self._engine).answered(purpose)

@@ -55,7 +55,7 @@ async def close_leases(connection: AsyncConnection, row: NodeRow, epoch: int) ->
 
 async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
     """Read how far past epochs got: the node's own, and of others the last answered exchange."""
-    async with database_answers(), read_only(engine) as connection:
+    async with database_answers(engine), read_only(engine) as connection:
         rows = (await connection.execute(select(nodes).order_by(nodes.c.node))).all()
         past = await connection.execute(select(epochs).where(epochs.c.node == node).order_by(epochs.c.epoch))
         mine = [EpochMark(*row) for row in past]

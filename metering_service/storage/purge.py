@@ -39,18 +39,18 @@ class SqlPurgeStore:
 
     async def purge_requests(self, before_us: int, place: int) -> Walked:
         """Take one step of the walk, by row numbers on SQLite and by pages on PostgreSQL."""
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             is_postgresql = self._engine.dialect.name == "postgresql"
             names, next_place = await (_old_in_pages if is_postgresql else _old_in_rows)(connection, before_us, place)
         if not names:
             return Walked(0, next_place)
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             return Walked(await _delete_whole(connection, sorted(names), before_us), next_place)
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
         """Delete at most this many old leases, and count them."""
         old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount
 
     async def purge_resume_keys(self, before_us: int) -> int:
@@ -63,7 +63,7 @@ class SqlPurgeStore:
         is_over = exists().where(nodes.c.node == counts_pages.c.node, nodes.c.epoch > counts_pages.c.epoch)
         its_epoch = (requests.c.node == counts_pages.c.node) & (requests.c.epoch == counts_pages.c.epoch)
         runs = exists().where(its_epoch, IS_OPEN)
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             return (await connection.execute(delete(counts_pages).where(is_over, ~runs))).rowcount
 
 

@@ -49,7 +49,7 @@ class SqlRecorder:
     async def database_id(self) -> str:
         """Return the id that the database has, or enter a new one."""
         propose = dialect_insert(self._engine.dialect, meta).values(key=_DATABASE_ID, value=self._id_factory())
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             await connection.execute(propose.on_conflict_do_nothing())
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))
 
@@ -63,7 +63,7 @@ class SqlRecorder:
 
     async def register_node(self, node: str, holder: str = "") -> int:
         """Begin the node's next epoch, under a lock of its row, and return it."""
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             row = await ensured(connection, node)
             return await begin_epoch(connection, row, row.epoch + 1, holder)
 
@@ -81,7 +81,7 @@ class SqlRecorder:
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """Begin the lost node's next epoch; None where another one began, or where `idle` and it committed since."""
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             row = await locked(connection, lost.node)
             if row is None or row.epoch != lost.epoch or (idle and row.commit_no != lost.commit_no):
                 return None
@@ -93,7 +93,7 @@ class SqlRecorder:
 
     async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
         query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder, nodes.c.closed_below_epoch)
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
@@ -101,7 +101,7 @@ class SqlRecorder:
         new_services = {
             (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.unauthorised)
         } - self._known_services
-        async with database_answers():
+        async with database_answers(self._engine, "writing"):
             kept = await self._writer.write(node, epoch, batch, sorted(new_services))
         self._known_services |= new_services
         return kept
@@ -118,7 +118,7 @@ class SqlRecorder:
             .where(columns.node == node, columns.epoch < below_epoch)
             .order_by(*rechecks.primary_key)
         )
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [
                 (epoch, (service, request_id, part))
                 for epoch, service, request_id, part in await connection.execute(query)
@@ -137,7 +137,7 @@ class SqlRecorder:
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         """Find all parts of these requests with one query."""
         found: dict[RequestName, list[RequestRecord]] = {}
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             for row in (await connection.execute(self._of_names, named(self._engine.dialect, names))).mappings():
                 found.setdefault(RequestName(row["service"], row["request_id"]), []).append(request_of(row))
         for parts in found.values():
@@ -146,7 +146,7 @@ class SqlRecorder:
 
     async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """Find when each of these requests was booked first, with one query."""
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             rows = await connection.execute(self._first_booked, named(self._engine.dialect, names))
             return {RequestName(*name): booked_us for *name, booked_us in rows}
 
@@ -157,12 +157,12 @@ class SqlRecorder:
             .where(leases.c.node == node, leases.c.epoch < below_epoch, leases.c.closed == false())
             .order_by(leases.c.lease_id)
         )
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
         query = with_counts().where(*conditions).order_by(*requests.primary_key)
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -34,7 +34,7 @@ class SqlRecoveryStore:
     async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
         """End the epochs of all nodes, each node's row locked, in one transaction."""
         fenced = {}
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             left = {row.node: row.epoch for row in await connection.execute(_LEFT)}
             names = set((await connection.scalars(select(nodes.c.node))).all()) | set(known) | set(left)
             for name in sorted(names):
@@ -48,7 +48,7 @@ class SqlRecoveryStore:
     async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:
         """Read leases after that id, in order of their ids."""
         query = select(leases).where(leases.c.lease_id > after).order_by(leases.c.lease_id).limit(limit)
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def unsettled_count(self) -> int:
@@ -59,5 +59,5 @@ class SqlRecoveryStore:
             .join(nodes, requests.c.node == nodes.c.node, isouter=True)
             .where(IS_OPEN, or_(nodes.c.node.is_(None), requests.c.epoch != nodes.c.epoch))
         )
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return int(await connection.scalar(query) or 0)

@@ -49,7 +49,7 @@ class SqlRollUpStore:
             set_={"begun_us": insert.excluded.begun_us},
             where=roll_ups.c.begun_us < insert.excluded.begun_us,
         )
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             await connection.execute(begin, {"step_us": step_us, "begun_us": before_us, "done_us": 0})
             rows = {row.step_us: row for row in await connection.execute(select(roll_ups))}
         longer_us = (row.begun_us for row in rows.values() if row.step_us > step_us)
@@ -57,11 +57,11 @@ class SqlRollUpStore:
 
     async def roll_up(self, span: RollUpSpan, place: str) -> str | None:
         """One part: rows of the first service after the place that has any."""
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             service, has_rows = await _look(connection, span, place)
         if service is None or not has_rows:
             return service
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             # Of several nodes one is at work at a time, and each finds done what another did.
             await connection.execute(select(roll_ups).where(roll_ups.c.step_us == span.step_us).with_for_update())
             counts = [await _add_up(connection, table, span, service) for table in _TABLES]
@@ -70,7 +70,7 @@ class SqlRollUpStore:
     async def end_roll_up(self, span: RollUpSpan) -> None:
         """Enter it; the next one begins there."""
         is_less = (roll_ups.c.step_us == span.step_us) & (roll_ups.c.done_us < span.end_us)
-        async with database_answers(), self._engine.begin() as connection:
+        async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
             await connection.execute(update(roll_ups).where(is_less).values(done_us=span.end_us))
 
 

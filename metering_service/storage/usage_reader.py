@@ -30,7 +30,7 @@ class SqlUsageReader:
         sql = UsageSql(query)
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             resolution = await read_resolution(connection)
             problems = resolution.problems(query.start_us, query.end_us, query.step_us)
             if problems:
@@ -83,7 +83,7 @@ class SqlUsageReader:
         return await self._records(page.order_by(*position).limit(limit))
 
     async def _records(self, query: Select[Any]) -> list[RequestRecord]:
-        async with database_answers(), read_only(self._engine) as connection:
+        async with database_answers(self._engine), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, m
 from metering_service.domain.records import CommitBatch
 from metering_service.storage.fenced_commit import KeptFinishes, Names, SqliteWriter
 from tallygate._server.database import engine as product
+from tallygate._server.outage import Outage
 
 URL = "sqlite://"
 _OPTIONS = {"compiled_cache": {}, "_result_disable_adapt_to_context": True}
@@ -73,6 +74,7 @@ class _Engine:
 
     def __init__(self, connection: _Connection) -> None:
         self.dialect = connection.dialect
+        self.outage = Outage("database")
         self._connection = connection
 
     def connect(self) -> _Connection:

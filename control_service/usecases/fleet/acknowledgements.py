@@ -73,7 +73,6 @@ class Acknowledgements:
             try:
                 await self.flush()
             except StorageUnavailableError:
-                _log.warning("acknowledgements_wait")
                 await asyncio.sleep(RETRY_S)
                 self._wake.set()
             except Exception:  # noqa: BLE001  # logged; nodes acknowledge again within the second

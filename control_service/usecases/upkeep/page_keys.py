@@ -55,7 +55,7 @@ class PageKeyUpkeep:
         try:
             await self.read()
         except StorageUnavailableError as error:
-            _log.warning("page_keys_wait", problem=str(error))
+            _log.debug("page_keys_wait", problem=str(error))
 
     def _is_due(self, keys: Sequence[PageKey]) -> bool:
         """Whether the last key has been there for a day; one made by a clock that ran ahead stays until then."""

@@ -40,6 +40,7 @@ from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
 from tallygate._access.refusals import RefusalCounts
+from tallygate._server.outage import Outage
 from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate._wire.times import decode_ns
@@ -86,6 +87,7 @@ class ControlLink:
         self._committer = committer
         self._database_id = database_id
         self._caretaker = caretaker
+        self._outage = Outage("control")
         self._names: set[str] = set()
         self._untold: set[str] = set()
         self._outbox: asyncio.Queue[pb.WatchConfigRequest] | None = None
@@ -176,14 +178,15 @@ class ControlLink:
                     delay_s = RECONNECT_FIRST_S
                     self._take(message, node, keeper)
                     self.is_connected = True
+                    self._outage.answered("configuration")
             except grpc.aio.AioRpcError as error:
                 if decode_failure(error).reason in FATAL_REASONS:
                     raise
-                _log.warning("control_lost", **self._problem(error))
+                self._outage.failed("configuration", **self._problem(error))
             except TimeoutError:
-                _log.warning("control_silent", seconds=SILENCE_MAX_S)
+                self._outage.failed("configuration", problem=f"nothing was heard of it for {SILENCE_MAX_S:g} s")
             except StorageUnavailableError as error:
-                _log.warning("no_hello", problem=str(error))
+                _log.debug("no_hello", problem=str(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
@@ -339,9 +342,10 @@ class ControlLink:
         except grpc.aio.AioRpcError as error:
             if decode_failure(error).reason in FATAL_REASONS:
                 raise
-            _log.warning("exchange_failed", **self._problem(error))
+            self._outage.failed("leases", **self._problem(error))
             node.control_answers = False
             return False
+        self._outage.answered("leases")
         node.control_answers = True
         self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
         valid_for_ns = decode_ns(response.valid_for)

@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
 from metering_service.usecases.commits.checkpoints import Checkpoints
@@ -29,8 +27,6 @@ RETRY_FIRST_S: Final = 0.05
 """First delay before a failed commit is tried again."""
 RETRY_MAX_S: Final = 1.0
 """Maximum of that delay, which doubles."""
-
-_log = structlog.get_logger(__name__)
 
 
 class GroupCommitter:
@@ -119,11 +115,8 @@ class GroupCommitter:
             sent_ns = self._buffer.now_ns()
             try:
                 kept = await self._storage.commit(self._node, self._epoch, batch)
-            except StorageUnavailableError as error:
+            except StorageUnavailableError:
                 self.is_answered = False
-                _log.warning(
-                    "commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000)
-                )
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:

@@ -166,7 +166,7 @@ class WorkRunner:
             try:
                 return await query()
             except StorageUnavailableError as error:
-                _log.warning("look_up_failed", problem=str(error))
+                _log.debug("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)
 
 

@@ -66,7 +66,7 @@ class ResumeKeys:
             try:
                 await self.read()
             except StorageUnavailableError as error:
-                _log.warning("resume_keys_wait", problem=str(error))
+                _log.debug("resume_keys_wait", problem=str(error))
 
     def _is_due(self, keys: Sequence[ResumeKey]) -> bool:
         """Whether the last key has signed for a day; one made by a clock that ran ahead signs until then."""

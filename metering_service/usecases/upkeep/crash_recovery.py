@@ -125,14 +125,14 @@ class CrashRecovery:
                         for each in _keys_of(record):
                             self._shares[each].requests.pop(record.key, None)
         except StorageUnavailableError as error:
-            _log.warning("recovery_waits", problem=str(error))
+            _log.debug("recovery_waits", problem=str(error))
             return
         self._hand_over()
         try:
             await self._find_rechecks()
             await self._run_rechecks()
         except StorageUnavailableError as error:
-            _log.warning("second_look_waits", problem=str(error))
+            _log.debug("second_look_waits", problem=str(error))
 
     def _hand_over(self) -> None:
         """Have the leases closed of which all requests are booked."""

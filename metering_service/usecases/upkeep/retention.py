@@ -56,7 +56,7 @@ class Purge:
             try:
                 more = await self.step()
             except StorageUnavailableError as error:
-                _log.warning("purge_waits", problem=str(error))
+                _log.debug("purge_waits", problem=str(error))
                 more = False
 
     async def step(self) -> bool:

@@ -19,8 +19,9 @@ from tallygate._server.database.quick_reads import QuickReads, SqliteReads
 from tallygate._server.database.sqlite_file import SqliteFile
 from tallygate._server.database.url import POSTGRESQL, normalise_url
 from tallygate._server.errors import DatabaseError
+from tallygate._server.outage import Outage
 
-__all__ = ["create_engine", "migrate", "quick_reads", "read_only", "sqlite_connector", "sqlite_file"]
+__all__ = ["create_engine", "migrate", "outage_of", "quick_reads", "read_only", "sqlite_connector", "sqlite_file"]
 
 BUSY_TIMEOUT_S: Final = 10
 BUSY_POLL_S: Final = 0.01
@@ -67,6 +68,7 @@ class _SqliteEngine(AsyncEngine):
     def __init__(self, sync_engine: Engine, file: SqliteFile) -> None:
         super().__init__(sync_engine)
         self.file = file
+        self.outage = Outage("database")
         self.quick_reads: QuickReads = SqliteReads(sqlite_connector(self), file)
         self._writer = asyncio.Lock()
 
@@ -121,6 +123,12 @@ def quick_reads(engine: AsyncEngine) -> QuickReads:
     """Small reads beside the engine's pool; `dispose` closes their connections, too."""
     assert isinstance(engine, _SqliteEngine | PostgresEngine)
     return engine.quick_reads
+
+
+def outage_of(engine: AsyncEngine) -> Outage:
+    """Where is said how it goes with the engine's database."""
+    outage: Outage = engine.outage  # type: ignore[attr-defined]  # both engines have one
+    return outage
 
 
 def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:

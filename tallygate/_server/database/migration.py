@@ -103,7 +103,7 @@ def _explain_postgresql(cause: BaseException | None) -> str:
         said = f"has a certificate that is not trusted ({cause.verify_message}); name its authority with sslrootcert."
     elif "rejected SSL upgrade" in text_of:
         said = "has no TLS, which sslmode of the database URL asks for; turn it on there, or leave sslmode out."
-    elif isinstance(cause, OSError):
+    elif isinstance(cause, OSError) or "connection is closed" in text_of:
         said = "does not answer; start PostgreSQL, or correct the database URL."
     elif state == "25006":
         said = "is read-only; name the primary server in the database URL."

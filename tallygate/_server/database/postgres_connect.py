@@ -76,9 +76,9 @@ class PostgresConnector:
         """`wanted`: `target_session_attrs` of a URL that does not say it."""
         self._places: list[Place | None] = list(places_of(url)) or [None]
         self._wanted = parameter(url, "target_session_attrs") or wanted
-        self._options = _options_of(url)
+        self.options = _options_of(url)
         several_s = FURTHER_HOST_TIMEOUT_S if len(self._places) > 1 else CONNECT_TIMEOUT_S
-        self._timeout_s = float(parameter(url, "connect_timeout") or several_s)
+        self.timeout_s = float(parameter(url, "connect_timeout") or several_s)
         self._pooled: dict[Place | None, bool] = {}
 
     @property
@@ -113,7 +113,7 @@ class PostgresConnector:
         for _ in range(2):
             expected = self._pooled.get(place, False)
             # Of all of it: a pooler takes callers in while it has no server for them.
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 connection = await self._open(place, is_pooled=expected)
                 try:
                     if await self._look(connection, place, wanted) == expected:
@@ -133,7 +133,7 @@ class PostgresConnector:
             statement_cache_size=0 if is_pooled else STATEMENTS_MAX,
             connection_class=PooledConnection if is_pooled else asyncpg.Connection,
             target_session_attrs="any",
-            **self._options,
+            **self.options,
         )
         return connection
 

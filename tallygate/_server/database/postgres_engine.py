@@ -16,6 +16,7 @@ from typing_extensions import override
 from tallygate._server.database.postgres_connect import PostgresConnector, is_pooled
 from tallygate._server.database.quick_reads import PostgresReads, QuickReads
 from tallygate._server.database.url import POSTGRESQL
+from tallygate._server.outage import Outage
 
 POOL_TIMEOUT_S: Final = 10
 """Timeout for a connection of the pool: one that waits for longer is told that the database does not answer."""
@@ -36,6 +37,7 @@ class PostgresEngine(AsyncEngine):
         connector = PostgresConnector(url, wanted=wanted)
         event.listen(engine, "do_connect", lambda dialect, *_: _connect(dialect, connector))
         event.listen(engine, "handle_error", _leave_read_only)
+        self.outage = Outage("database")
         self.quick_reads: QuickReads = PostgresReads(self, may_be_read_only=not connector.is_for_writing)
 
     @asynccontextmanager

@@ -48,7 +48,7 @@ _KNOWN: Final = (
 _SEVERAL: Final = re.compile(
     r"(postgres(?:ql)?(?:\+\w+)?://(?:[^:/]*(?::[^@]*)?@)?+)([^/?]*,[^/?]*)(/[^?]*)?(?:\?(.*))?", re.DOTALL
 )
-"""What is before the hosts, as SQLAlchemy has it, whatever comes after; hosts with commas; database; parameters."""
+"""Form of a URL with several hosts: what is before them, as SQLAlchemy has it; hosts; database; parameters."""
 _PLACE: Final = re.compile(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?")
 
 

