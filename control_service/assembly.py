@@ -7,7 +7,7 @@ from typing import Any
 from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.kept_days import USUAL, KeptDays
 from control_service.usecases.access.proof_lookup import ProofLookup
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
@@ -50,12 +50,12 @@ def put_together(
     clock: Clock,
     new_id: Callable[[], str],
     credentials: Credentials = NO_CREDENTIALS,
-    audit_day_count: int = AUDIT_DAY_COUNT,
+    kept: KeptDays = USUAL,
 ) -> Assembly:
     """Puts a replica together on a database that is at its newest revision.
 
-    `credentials`: what tokens and certificates are known by, besides the database. `audit_day_count`: for how many days
-    audit entries are kept.
+    `credentials`: what tokens and certificates are known by, besides the database. `kept`: what is kept for how
+    many days.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     uses, pulse = LastUses(database, clock), Pulse(database, clock)
@@ -63,9 +63,7 @@ def put_together(
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
-    sweeper = Sweeper(
-        database, clock, signal, memory.liveness, activation, pulse=pulse, audit_day_count=audit_day_count
-    )
+    sweeper = Sweeper(database, clock, signal, memory.liveness, activation, pulse=pulse, kept=kept)
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),
         feed,

@@ -29,7 +29,7 @@ from control_service.api.limit_servicer import LimitServicer
 from control_service.api.team_servicer import TeamServicer
 from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import Assembly, put_together
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.kept_days import USUAL, KeptDays
 from control_service.domain.token_seal import TokenSeal
 from control_service.oidc.fetch import HttpFetch
 from control_service.oidc.issuer import Issuer
@@ -177,7 +177,7 @@ def assemble(
     insecure: bool,
     tls: ServerTls | None = None,
     access: Access = OPEN,
-    audit_day_count: int = AUDIT_DAY_COUNT,
+    kept: KeptDays = USUAL,
     webhooks_allow_private: bool = False,
 ) -> Control:
     """Puts a control service together on a database that is at its newest revision.
@@ -186,7 +186,7 @@ def assemble(
         ConfigurationError: the address is malformed or unsafe, or a file of `tls` is missing or broken.
     """
     database = SqlDatabase(engine)
-    assembly = put_together(database, clock, new_id, access.credentials, audit_day_count)
+    assembly = put_together(database, clock, new_id, access.credentials, kept)
     calls = Calls(assembly.idempotent_calls)
     tokens = _token_servicer(database, clock, assembly, access)
     issuers = access.credentials.issuer_scopes
@@ -289,7 +289,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             insecure=settings.insecure,
             tls=settings.tls,
             access=access,
-            audit_day_count=settings.audit_day_count,
+            kept=settings.kept,
             webhooks_allow_private=settings.webhooks_allow_private,
         )
         async with control.running() as address:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from control_service.access_settings import OPEN, AccessSettings, access_of, add_access_options
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.kept_days import USUAL, KeptDays
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
@@ -23,6 +23,8 @@ CONNECTION_COUNT: Final = 8
 """Number of connections of a replica to PostgreSQL: each call that writes has one while it does."""
 AUDIT_DAY_COUNT_MAX: Final = 36_500
 """Maximum number of days that an audit entry can be kept: a hundred years."""
+MINUTE_DAY_COUNT_MAX: Final = 400
+"""Maximum number of days of usage by minute: then it is by day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Settings:
     insecure: bool
     tls: ServerTls | None = None
     access: AccessSettings = OPEN
-    audit_day_count: int = AUDIT_DAY_COUNT
+    kept: KeptDays = USUAL
     webhooks_allow_private: bool = False
     check: bool = False
 
@@ -57,16 +59,18 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         insecure=options.insecure,
         tls=tls,
         access=access_of(options, tls, [options.listen, *([tls.mtls_listen] if tls and tls.mtls_listen else [])]),
-        audit_day_count=_audit_day_count(options.audit_days),
+        kept=_kept_days(options.audit_days, options.minute_days),
         webhooks_allow_private=options.webhooks_allow_private,
         check=options.check,
     )
 
 
-def _audit_day_count(day_count: int) -> int:
-    if not 1 <= day_count <= AUDIT_DAY_COUNT_MAX:
-        raise ConfigurationError(f"--audit-days is {day_count}: use 1 to {AUDIT_DAY_COUNT_MAX}.")
-    return day_count
+def _kept_days(audit: int, minutes: int) -> KeptDays:
+    if not 1 <= audit <= AUDIT_DAY_COUNT_MAX:
+        raise ConfigurationError(f"--audit-days is {audit}: use 1 to {AUDIT_DAY_COUNT_MAX}.")
+    if not 1 <= minutes <= MINUTE_DAY_COUNT_MAX:
+        raise ConfigurationError(f"--minute-days is {minutes}: use 1 to {MINUTE_DAY_COUNT_MAX}.")
+    return KeptDays(audit, minutes)
 
 
 def _options(environment: Mapping[str, str]) -> Options:
@@ -81,8 +85,16 @@ def _options(environment: Mapping[str, str]) -> Options:
     options.add(
         "--audit-days",
         "TALLYGATE_CONTROL_AUDIT_DAYS",
-        str(AUDIT_DAY_COUNT),
+        str(USUAL.audit),
         "for how many days entries of the audit log and events of services are kept",
+        metavar="N",
+        type=int,
+    )
+    options.add(
+        "--minute-days",
+        "TALLYGATE_CONTROL_MINUTE_DAYS",
+        str(USUAL.minutes),
+        "for how many days the ledger has usage by minute, before it is by hour",
         metavar="N",
         type=int,
     )

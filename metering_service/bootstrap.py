@@ -42,7 +42,7 @@ from metering_service.usecases.lookups.service_teams import ServiceTeams
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.retention import Purge
 from metering_service.usecases.upkeep.roll_up import RollUp
-from tallygate._server.clock import SystemClock
+from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.grpc.gate import Gate
@@ -206,7 +206,7 @@ class _Program:
                 assembly.work(),
                 caretaking.run(),
                 purge.run(),
-                RollUp(SqlRollUpStore(self._engine), node.clock).run(),
+                self._roll_up(node.clock).run(),
                 assembly.keys.run(),
                 keep_search_short(),
                 readiness.run(),
@@ -233,6 +233,9 @@ class _Program:
             await server.stop(0)
             await asyncio.gather(work, return_exceptions=True)
             await assembly.storage.close()
+
+    def _roll_up(self, clock: Clock) -> RollUp:
+        return RollUp(SqlRollUpStore(self._engine), clock, self._settings.minute_day_count * DAY_US)
 
     async def _announce_when_up_to_date(self, assembly: Assembly, readiness: Readiness) -> None:
         """A node serves once it has heard from the control service; from then on it goes on with what it has."""

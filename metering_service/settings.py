@@ -31,6 +31,9 @@ RECORD_DAY_COUNT: Final = 7
 RECORD_DAY_COUNT_MAX: Final = 3_660
 CONNECTION_COUNT: Final = 4
 """Number of connections of a node to PostgreSQL: its commits go one after the other."""
+MINUTE_DAY_COUNT: Final = 90
+MINUTE_DAY_COUNT_MAX: Final = 400
+"""Maximum number of days for which usage is kept by minute: then it is by day."""
 _FILE: Final = "metering.sqlite3"
 
 
@@ -42,7 +45,8 @@ class Settings:
 
     With several workers, this process only watches them: `listen` is the port that they share, as is `mtls_listen` of
     `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself.
-    `record_day_count`: for how many days records of requests are kept. `check`: end before anything is touched.
+    `record_day_count`: for how many days records of requests are kept; `minute_day_count`: usage by minute.
+    `check`: end before anything is touched.
     """
 
     listen: str
@@ -58,6 +62,7 @@ class Settings:
     worker_count: int = 1
     shared_listen: str = ""
     record_day_count: int = RECORD_DAY_COUNT
+    minute_day_count: int = MINUTE_DAY_COUNT
     check: bool = False
 
 
@@ -75,11 +80,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             require_proof(address, insecure=options.insecure, asks_for_proof=auth, remedy="--auth or --client-ca")
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
-    if not RECORD_DAY_COUNT <= options.record_days <= RECORD_DAY_COUNT_MAX:
-        raise ConfigurationError(
-            f"--record-days is {options.record_days}: use {RECORD_DAY_COUNT}, for which ids are kept, to "
-            f"{RECORD_DAY_COUNT_MAX:,}."
-        )
+    _require_days(options.record_days, options.minute_days)
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to {ID_MAX} lower-case letters, digits '
@@ -107,6 +108,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         worker_count=options.workers,
         shared_listen=options.shared_listen,
         record_day_count=options.record_days,
+        minute_day_count=options.minute_days,
         check=options.check,
     )
 
@@ -150,9 +152,27 @@ def _options(environment: Mapping[str, str]) -> Options:
         metavar="N",
         type=int,
     )
+    options.add(
+        "--minute-days",
+        "TALLYGATE_METERING_MINUTE_DAYS",
+        str(MINUTE_DAY_COUNT),
+        "for how many days usage is kept by minute, before it is by hour; the same for all nodes",
+        metavar="N",
+        type=int,
+    )
     for hidden in ("--shared-listen", "--shared-mtls-listen"):
         options.parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
     return options
+
+
+def _require_days(record: int, minutes: int) -> None:
+    """Refuse numbers of days that make no sense. Raises ConfigurationError."""
+    if not RECORD_DAY_COUNT <= record <= RECORD_DAY_COUNT_MAX:
+        raise ConfigurationError(
+            f"--record-days is {record}: use {RECORD_DAY_COUNT}, for which ids are kept, to {RECORD_DAY_COUNT_MAX:,}."
+        )
+    if not 1 <= minutes <= MINUTE_DAY_COUNT_MAX:
+        raise ConfigurationError(f"--minute-days is {minutes}: use 1 to {MINUTE_DAY_COUNT_MAX}.")
 
 
 def _require_room(listen: str, mtls_listen: str, node_name: str, worker_count: int) -> None:
@@ -191,8 +211,8 @@ def addresses(settings: Settings) -> list[str]:
 def common_options(settings: Settings) -> list[str]:
     """The options that all workers of this program have, but for `common_variables`."""
     options = ["--control", settings.control, "--log-format", settings.log_format]
-    options += ["--record-days", str(settings.record_day_count)]
     options += ["--database-connections", str(settings.database_connections)]
+    options += ["--record-days", str(settings.record_day_count), "--minute-days", str(settings.minute_day_count)]
     options += told(settings.control_security)
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]

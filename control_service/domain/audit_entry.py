@@ -9,9 +9,6 @@ from control_service.domain.actor import CallSource
 from tallygate._access.refusals import CREDENTIAL, RefusedCalls
 from tallygate._access.scope import scope_of_resource
 
-AUDIT_DAY_COUNT: Final = 400
-"""Number of days that an entry is kept where the settings do not say it."""
-
 _MEMBER_PREFIX: Final = "serviceAccount:"
 _ID_LENGTH: Final = 32
 

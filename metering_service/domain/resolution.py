@@ -18,11 +18,6 @@ KEPT_FINER_US: Final = {HOUR_US: 90 * DAY_US, DAY_US: 400 * DAY_US}
 _NAMES: Final = {HOUR_US: "hour", DAY_US: "day"}
 
 
-def rolled_up_before_us(step_us: int, now_us: int) -> int:
-    """Before when usage is to be kept by this step; a whole day."""
-    return (now_us - KEPT_FINER_US[step_us]) // DAY_US * DAY_US
-
-
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What usage is kept by: before `days_before_us` by day, before `hours_before_us` by hour, since then by minute."""

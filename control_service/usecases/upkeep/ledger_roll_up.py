@@ -8,7 +8,8 @@ from typing import Final
 
 import structlog
 
-from control_service.domain.ledger_span import DAY_US, KEPT_FINER_US, LedgerSpan, spans
+from control_service.domain.kept_days import USUAL, KeptDays
+from control_service.domain.ledger_span import DAY_US, HOUR_US, KEPT_FINER_US, LedgerSpan, spans
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
@@ -24,12 +25,13 @@ _log = structlog.get_logger(__name__)
 class LedgerRollUp:
     """Adds up what is old. Any number of processes may do so with one database."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, kept: KeptDays = USUAL) -> None:
         self._database = database
         self._clock = clock
+        self._kept_us = {**KEPT_FINER_US, HOUR_US: kept.minutes * DAY_US}
         self._wall = SteadyWallClock(clock)
         self._next_ns = clock.monotonic_ns() + PERIOD_NS
-        self._done_us = dict.fromkeys(KEPT_FINER_US, 0)
+        self._done_us = dict.fromkeys(self._kept_us, 0)
         self._spans: list[LedgerSpan] = []
         self._place = ("", "")
         self._end_us = self._done_us
@@ -68,7 +70,7 @@ class LedgerRollUp:
         if first_us is None:
             return []
         now_us = self._wall.now_us()
-        self._end_us = {step_us: (now_us - kept_us) // DAY_US * DAY_US for step_us, kept_us in KEPT_FINER_US.items()}
+        self._end_us = {step_us: (now_us - kept_us) // DAY_US * DAY_US for step_us, kept_us in self._kept_us.items()}
         start_us = first_us // DAY_US * DAY_US
         found: list[LedgerSpan] = []
         for step_us, end_us in sorted(self._end_us.items(), reverse=True):

@@ -15,8 +15,8 @@ from typing import Final
 import structlog
 
 from control_service.domain.alert import ALERTS_KEPT_US
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.domain.delivery import DELIVERIES_KEPT_US
+from control_service.domain.kept_days import USUAL, KeptDays
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
@@ -49,10 +49,10 @@ _log = structlog.get_logger(__name__)
 class Purge:
     """Deletes what is old. Any number of processes may purge one database."""
 
-    def __init__(self, database: Database, clock: Clock, audit_day_count: int = AUDIT_DAY_COUNT) -> None:
+    def __init__(self, database: Database, clock: Clock, kept: KeptDays = USUAL) -> None:
         self._database = database
         self._clock = clock
-        self._audit_kept_us = audit_day_count * DAY_US
+        self._audit_kept_us = kept.audit * DAY_US
         self._wall = SteadyWallClock(clock)
         self._next_ns = clock.monotonic_ns()
 

@@ -11,9 +11,9 @@ from typing import Final
 import structlog
 
 from control_service.domain.actor import SYSTEM
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
+from control_service.domain.kept_days import USUAL, KeptDays
 from control_service.usecases.budget_thresholds import judge_thresholds
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
@@ -57,7 +57,7 @@ class Sweeper:
         activation: Activation,
         *,
         pulse: Pulse,
-        audit_day_count: int = AUDIT_DAY_COUNT,
+        kept: KeptDays = USUAL,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -65,7 +65,7 @@ class Sweeper:
         self._liveness = liveness
         self._activation = activation
         self._pulse = pulse
-        self._upkeep = Purge(database, clock, audit_day_count), LedgerRollUp(database, clock)
+        self._upkeep = Purge(database, clock, kept), LedgerRollUp(database, clock, kept)
         self._ahead_us: int | None = None
         self._isolation = FaultIsolation(clock)
 

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.resolution import KEPT_FINER_US, rolled_up_before_us
+from metering_service.domain.resolution import DAY_US, KEPT_FINER_US
+from metering_service.domain.stamp import HOUR_US
 from metering_service.usecases.ports import RollUpSpan, RollUpStore
 from tallygate._server.clock import Clock, SteadyWallClock
 
@@ -26,8 +27,10 @@ _log = structlog.get_logger(__name__)
 class RollUp:
     """Any number of nodes may roll up one database."""
 
-    def __init__(self, store: RollUpStore, clock: Clock) -> None:
+    def __init__(self, store: RollUpStore, clock: Clock, minutes_kept_us: int = KEPT_FINER_US[HOUR_US]) -> None:
+        """`minutes_kept_us`: for how long usage is kept by minute."""
         self._store = store
+        self._kept_us = {**KEPT_FINER_US, HOUR_US: minutes_kept_us}
         self._wall = SteadyWallClock(clock)
         self._spans: list[RollUpSpan] = []
         self._place = ""
@@ -60,5 +63,7 @@ class RollUp:
     async def _begin(self) -> list[RollUpSpan]:
         """The longest steps first: what is due to become a day needs not become hours."""
         now_us = self._wall.now_us()
-        steps_us = sorted(KEPT_FINER_US, reverse=True)
-        return [await self._store.begin_roll_up(step_us, rolled_up_before_us(step_us, now_us)) for step_us in steps_us]
+        return [
+            await self._store.begin_roll_up(step_us, (now_us - kept_us) // DAY_US * DAY_US)
+            for step_us, kept_us in sorted(self._kept_us.items(), reverse=True)
+        ]

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.api.audit_servicer import AuditServicer
 from control_service.domain.actor import CallSource
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT, AuditEntry, AuditOutcome, entry_of_refusal
+from control_service.domain.audit_entry import AuditEntry, AuditOutcome, entry_of_refusal
 from control_service.domain.errors import InvalidRequestError, StorageUnavailableError, SupersededError
+from control_service.domain.kept_days import USUAL
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.audit.refusal_log import BATCH_SIZE, RefusalLog
 from control_service.usecases.audit_ports import AuditFilter
@@ -225,7 +226,7 @@ async def test_a_node_tells_of_refusals_with_its_exchange(kit: Kit) -> None:
 async def test_entries_go_when_they_are_old(kit: Kit) -> None:
     """To the last microsecond of 400 days, in parts; the log's newest entries stay."""
     await store(kit.database, [replace(entry(number), event_us=kit.now_us) for number in range(PURGE_SIZE + 1)])
-    kit.clock.advance(us=AUDIT_DAY_COUNT * DAY_US)
+    kit.clock.advance(us=USUAL.audit * DAY_US)
     await kit.sweeper.tick()
     assert len(await stored(kit.database)) == PURGE_SIZE + 1
     await store(kit.database, [replace(entry(9_999), event_us=kit.now_us)])

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from control_service.domain.actor import SYSTEM
+from control_service.domain.kept_days import KeptDays
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
 from control_service.domain.ledger_span import DAY_US, HOUR_US, KEPT_FINER_US, LedgerSpan, spans
 from control_service.domain.service import Service
@@ -154,6 +155,18 @@ async def test_a_wall_clock_that_jumps_makes_no_line_old(kit: Kit) -> None:
     kit.clock.jump(us=2 * KEPT_FINER_US[DAY_US])
     await run(kit, roll_up)
     assert await lines(kit) == before
+
+
+async def test_minutes_may_be_kept_for_less(kit: Kit) -> None:
+    """As many days as are said."""
+    await fill(kit, await two_services(kit), 600, random.Random(6))
+    roll_up = LedgerRollUp(kit.database, kit.clock, KeptDays(minutes=1))
+    start_us = midnight_us(kit)
+    kit.clock.advance(us=start_us + 2 * DAY_US - kit.now_us)
+    await run(kit, roll_up)
+    minutes = [line.usage_minute_us for line in await lines(kit) if line.usage_minute_us is not None]
+    assert all(minute_us % HOUR_US == 0 for minute_us in minutes if minute_us < start_us + DAY_US)
+    assert any(minute_us % HOUR_US for minute_us in minutes)
 
 
 async def test_the_sweeper_adds_up(kit: Kit) -> None:

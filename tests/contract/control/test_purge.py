@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.kept_days import USUAL
 from control_service.domain.limit import BudgetPeriod, LimitPotKey
 from control_service.domain.pot import PotKind
 from control_service.usecases.ports import ResponseKey, StoredResponse
@@ -122,7 +122,7 @@ async def test_events_go_with_the_audit_log(kit: Kit) -> None:
     service = await kit.service(postpaid=True)
     status = (await kit.read_service(service)).told_status
     happened_us = max(event.origin.at_us for event in await kit.events(service))
-    kit.clock.advance(us=happened_us + AUDIT_DAY_COUNT * DAY_US - kit.now_us)
+    kit.clock.advance(us=happened_us + USUAL.audit * DAY_US - kit.now_us)
     await kit.sweeper.tick()
     assert happened_us in {event.origin.at_us for event in await kit.events(service)}
     kit.clock.advance(us=PERIOD_US)

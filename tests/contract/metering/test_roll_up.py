@@ -127,6 +127,19 @@ async def test_minutes_become_hours_when_they_are_old(
     assert await sums(reader, HOUR_US) == by_hour
 
 
+async def test_minutes_may_be_kept_for_less(
+    database: AsyncEngine, recorder: SqlRecorder, reader: SqlUsageReader
+) -> None:
+    """So that months of many services are read quickly; a day at least."""
+    await write(recorder, *cells(6))
+    by_hour = await sums(reader, HOUR_US)
+    clock = ManualClock(MIDNIGHT_US + 2 * DAY_US)
+    await run(RollUp(SqlRollUpStore(database), clock, minutes_kept_us=DAY_US))
+    assert all(time_us % HOUR_US == 0 for time_us in await times(database) if time_us < MIDNIGHT_US + DAY_US)
+    assert any(time_us % HOUR_US for time_us in await times(database))
+    assert await sums(reader, HOUR_US) == by_hour
+
+
 async def test_hours_become_days_and_so_do_those_of_authorisation(
     database: AsyncEngine, recorder: SqlRecorder, reader: SqlUsageReader
 ) -> None:

@@ -29,6 +29,7 @@ CONTROL = [
     ("--operator-token-file", "TALLYGATE_OPERATOR_TOKEN_FILE", "operator.token"),
     ("--trust-domain", "TALLYGATE_TRUST_DOMAIN", "example.org"),
     ("--audit-days", "TALLYGATE_CONTROL_AUDIT_DAYS", "7"),
+    ("--minute-days", "TALLYGATE_CONTROL_MINUTE_DAYS", "7"),
     ("--webhooks-allow-private", "TALLYGATE_CONTROL_WEBHOOKS_ALLOW_PRIVATE", "1"),
 ]
 METERING = [
@@ -44,6 +45,7 @@ METERING = [
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
     ("--record-days", "TALLYGATE_METERING_RECORD_DAYS", "40"),
+    ("--minute-days", "TALLYGATE_METERING_MINUTE_DAYS", "40"),
 ]
 SWITCHES = {"--auth", "--insecure", "--webhooks-allow-private"}
 TOGETHER = [
