@@ -71,8 +71,8 @@ class Group:
         return Segment(_heads(self._long, len(what)), what, authorises=_authorises(what))
 
     def binding(self, what: bytes) -> "Segment":
-        """As `naming`, and each binds its request to a handle: the number that it has in the group."""
-        bodies = [whose + what + _HANDLE + varint(handle) for handle, whose in enumerate(self._long)]
+        """As `naming`, and each binds its request to a handle: the number that it has in the group, from 1 on."""
+        bodies = [whose + what + _HANDLE + varint(handle) for handle, whose in enumerate(self._long, 1)]
         return Segment([_field(_REPORT, body) for body in bodies], b"", authorises=_authorises(what))
 
     def of(self, what: bytes) -> "Segment":

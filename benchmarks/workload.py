@@ -179,7 +179,7 @@ class _InColumns(Progress):
     def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
         super().__init__(stream, services, requests, turn)
         self.handles = requests
-        self._order = Order(range(requests))
+        self._order = Order(range(1, requests + 1))
 
     def opening(self) -> list[Segment]:
         """As with reports, and each request is bound to a handle."""
@@ -199,7 +199,7 @@ class ColumnsAnyOrder(_InColumns):
 
     def running(self) -> Iterator[AnySegment]:
         """A few orders, of which one is drawn for each round."""
-        lots, handles = Random(self._turn), range(self.handles)  # noqa: S311  # the same in each run
+        lots, handles = Random(self._turn), range(1, self.handles + 1)  # noqa: S311  # the same in each run
         orders = [Order(lots.sample(handles, len(handles))) for _ in range(SHUFFLES)]
         for _ in super().running():
             self._order = lots.choice(orders)

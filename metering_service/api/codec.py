@@ -44,7 +44,7 @@ def decode_report(message: report_pb2.TokenReport, service: str, *, default_phas
         message.credential_sha256,
         message.model,
         message.source_address,
-        handle=message.handle if message.HasField("handle") else None,
+        handle=message.handle,
     )
     return _with_key(report, message.credential) if message.credential else report
 

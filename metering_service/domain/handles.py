@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import numpy as np
 
 from metering_service.domain.counts_page import SLOT_MASK
+from metering_service.domain.report import NO_HANDLE
 from metering_service.domain.running_counts import LINE, PACKED, QUIET, REASONING, TICKET, TOTAL, Ints, RunningCounts
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Handles:
         self._tickets = array("q")
 
     def bind(self, handle: int, request_id: str) -> None:
-        """Let a handle, from 0 to below `HANDLES_MAX`, stand for a request: for that alone, and it alone for that."""
+        """Let a handle, from 1 to `HANDLES_MAX`, stand for a request: for that alone, and it alone for that."""
         if handle >= len(self._ids):
             more = max(HANDLES_FIRST, handle + 1, 2 * len(self._ids)) - len(self._ids)
             self._ids += [""] * more
@@ -94,9 +95,9 @@ class Handles:
             self._ids[handle], self._tickets[handle] = "", UNBOUND
             self._estimated.discard(request_id)
 
-    def handle_of(self, request_id: str) -> int | None:
-        """The handle of a request; None where it has none."""
-        return self._handles.get(request_id)
+    def handle_of(self, request_id: str) -> int:
+        """The handle of a request; `NO_HANDLE` where it has none."""
+        return self._handles.get(request_id, NO_HANDLE)
 
     def note_estimate(self, request_id: str, *, estimated: bool) -> None:
         """What is said next by the request's handle is an estimate, or is not."""

@@ -10,6 +10,7 @@ SERVICE_BYTES_MAX: Final = 256
 TOKENS_MAX: Final = 100_000_000
 HOLD_FOR_NS_MAX: Final = 3_600 * 1_000_000_000
 HANDLES_MAX: Final = 131_072
+NO_HANDLE: Final = 0
 LABELS_MAX: Final = 8
 LABEL_BYTES_MAX: Final = 64
 CREDENTIAL_BYTES_MAX: Final = 256
@@ -55,8 +56,8 @@ class Report(NamedTuple):
     source_address: str = ""
     key_team: str = ""
     """Id of the API key's team, once the key is known; empty for none."""
-    handle: int | None = None
-    """The number that stands for the request in columns of this stream from now on."""
+    handle: int = NO_HANDLE
+    """The number that stands for the request in columns of this stream from now on; 0: as before, if any does."""
 
     @property
     def concerns_whole(self) -> bool:
@@ -80,7 +81,7 @@ def problem(report: Report) -> str | None:
         report.unreadable
         or _problem_of_names(report)
         or _problem_of_counts(report)
-        or (_problem_of_handle(report.handle) if report.handle is not None else None)
+        or (_problem_of_handle(report.handle) if report.handle else None)
         or (_problem_of_whole(report) if report.concerns_whole else None)
         or (_problem_of_labels(report) if report.labels else None)
         or (_problem_of_key(report) if report.key_sha256 or report.model or report.source_address else None)
@@ -115,7 +116,7 @@ def _problem_of_counts(report: Report) -> str | None:
 
 
 def _problem_of_handle(handle: int) -> str | None:
-    return None if 0 <= handle < HANDLES_MAX else f"handle is not between 0 and {HANDLES_MAX - 1:,}."
+    return None if 0 < handle <= HANDLES_MAX else f"handle is not between 1 and {HANDLES_MAX:,}."
 
 
 def _problem_of_whole(report: Report) -> str | None:

@@ -14,8 +14,6 @@ from metering_service.domain.resume_token import encode
 from metering_service.domain.running_counts import LINE, NO_SLOT, NO_TICKET, TICKET, TOTAL, RunningCounts
 from metering_service.domain.stamp import Stamp
 
-EVERY_REPORT: Final = -1
-"""Stands for the greatest output that needs no answer where every report has to be looked at."""
 NOTHING_HELD: Final = HeldUnits()
 NOTHING_USED: Final = Used(0, 0, 0, 0)
 NOT_BOOKED: Final = Receipt()

@@ -4,8 +4,8 @@ A running request has a slot. What progress needs of it lies in one line of inte
 processor's cache: a hundred thousand requests that report in any order are found without a look at their objects.
 
 Columns and checkpoints work on many slots at once, by numpy; single values are read and written in the arrays below its
-views, so no numpy scalar gets out of this module. Arrays are replaced when they grow: a view is made where it is used,
-and lives no longer than that call.
+views, so no numpy scalar gets out of this module. Arrays are replaced when they grow: numpy's views of them are made
+where they are used, and live no longer than that call.
 """
 
 from array import array
@@ -36,10 +36,43 @@ INPUT: Final = 4
 PACKED: Final = 7
 
 NO_TICKET: Final = -1
+EVERY_REPORT: Final = -1
+"""Greatest output that needs no answer where every report has to be looked at."""
 NO_SLOT: Final = -1
 SLOTS_FIRST: Final = 1 << PAGE_BITS
 _KINDS: Final = 6
 """Integers in an entry of a page: a place, and five kinds of tokens."""
+
+
+class QuietReports:
+    """What lets reports of one request pass without a look at it: they need no numpy, and Python's integers are faster.
+
+    It has the counts once more, as long as nothing else changes them; then it lets nothing pass any more.
+
+    Attributes:
+        quiet_tokens: The output class up to which progress passes.
+        total: The output class as it is in the request's line.
+        reasoning: What of it is reasoning.
+    """
+
+    __slots__ = (
+        "cache_write",
+        "cached_input",
+        "input",
+        "quiet_tokens",
+        "reasoning",
+        "reasoning_at",
+        "slot",
+        "total",
+        "total_at",
+    )
+
+    def __init__(self, slot: int, kinds: Sequence[int], quiet_tokens: int) -> None:
+        self.input, self.cached_input, self.cache_write, output, self.reasoning = kinds
+        self.total = output + self.reasoning
+        self.quiet_tokens = quiet_tokens
+        self.slot = slot
+        self.total_at, self.reasoning_at = slot * LINE + TOTAL, slot * LINE + REASONING
 
 
 class RunningCounts:
@@ -47,6 +80,7 @@ class RunningCounts:
 
     Attributes:
         lines: A line for each slot, one after the other.
+        line_writer: The same integers: an array is read in half the time of a view, and written in twice.
         dirty: By slot: the counts wait for a checkpoint.
         is_recorded: By slot: the record was written, or is about to be, and nothing but the counts has changed since.
         requests: By slot: whose it is.
@@ -56,21 +90,25 @@ class RunningCounts:
         "_changed_pages",
         "_free_slots",
         "_places",
+        "_quiet_reports",
         "_rows",
         "_serial",
         "_sweep",
         "_tickets",
         "dirty",
         "is_recorded",
+        "line_writer",
         "lines",
         "requests",
     )
 
     def __init__(self) -> None:
         self.lines = array("q")
+        self.line_writer = memoryview(self.lines)
         self.dirty = bytearray()
         self.is_recorded = bytearray()
         self.requests: list[Request | None] = []
+        self._quiet_reports: list[QuietReports | None] = []
         self._places = array("q")
         self._rows = array("q")
         self._free_slots: list[int] = []
@@ -89,6 +127,7 @@ class RunningCounts:
             if slot == len(self.dirty):
                 self._grow(max(SLOTS_FIRST, 2 * slot))
             self.requests.append(request)
+            self._quiet_reports.append(None)
         at = slot * LINE
         self.lines[at : at + LINE] = _NO_COUNTS
         return slot
@@ -99,6 +138,7 @@ class RunningCounts:
             old + array("q", bytes(8 * (slots * width - len(old))))
             for old, width in ((self.lines, LINE), (self._rows, _KINDS), (self._places, 1))
         )
+        self.line_writer = memoryview(self.lines)
         self.dirty = self.dirty + bytes(slots - len(self.dirty))
         self.is_recorded = self.is_recorded + bytes(slots - len(self.is_recorded))
 
@@ -116,15 +156,25 @@ class RunningCounts:
 
         It names the slot: `ticket & SLOT_MASK`.
         """
+        self.dismiss(slot)
         self._tickets += 1
         ticket = self._tickets << SLOT_BITS | slot
         at = slot * LINE
         self.lines[at + TICKET], self.lines[at + QUIET] = ticket, quiet_tokens
         return ticket
 
+    def admit_reports(self, slot: int, quiet_tokens: int) -> QuietReports:
+        """The same for progress that comes as reports: what passes is told by what this returns, not by the ticket."""
+        self.admit(slot, quiet_tokens)
+        reports = self._quiet_reports[slot] = QuietReports(slot, self.kinds(slot), quiet_tokens)
+        return reports
+
     def dismiss(self, slot: int) -> None:
         """From now on every report of this request is looked at: whatever ends the fast road ends it here."""
         self.lines[slot * LINE + TICKET] = NO_TICKET
+        reports = self._quiet_reports[slot]
+        if reports is not None:
+            reports.quiet_tokens, self._quiet_reports[slot] = EVERY_REPORT, None
 
     def set(self, slot: int, kinds: Sequence[int]) -> None:
         """Take the counts over, by kind in the order of `Counts`."""

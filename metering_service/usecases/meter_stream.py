@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from metering_service.domain.counts_page import SLOT_MASK
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import MeteringError, RightsChangedError, SequenceGapError
 from metering_service.domain.handles import Entry, Handles, WireColumns
-from metering_service.domain.report import HANDLES_MAX, Phase, Report
+from metering_service.domain.report import HANDLES_MAX, NO_HANDLE, Phase, Report
 from metering_service.domain.request import Request
-from metering_service.domain.running_counts import LINE, REASONING, TOTAL
+from metering_service.domain.running_counts import QuietReports
 from metering_service.usecases.access.stream_access import StreamAccess
 from metering_service.usecases.lookups.parked import leave
 from metering_service.usecases.lookups.service_choice import choose
@@ -61,8 +60,7 @@ class MeterStream:
         self._watermark = DurableWatermark(lambda: self._news(soon=self._coalesces))
         self._parked: set[int] = set()
         self._memory = StreamMemory(node.services, lambda request_id: self._following.pop(request_id, None))
-        self._following: dict[str, tuple[int, int, int, int, int, int]] = {}
-        # Without a handle: ticket, and while that holds where the line begins, the quiet output, the input by kind.
+        self._following: dict[str, QuietReports] = {}  # requests without a handle
         self._handles = Handles()
         self.look_ups = LookUpRate(node.settings.key_look_ups_per_s)
         self.look_ups_for_work = LookUpRate(node.settings.key_look_ups_per_s)
@@ -115,9 +113,8 @@ class MeterStream:
                         return
                 self._decide_entries(left[begin : begin + SLOW_STEP], first, pending)
             first += len(columns.handles)
-        position = 0
-        while (position := self._take_reports(reports, position, first, pending)) < len(reports):
-            self._undecided = first + position
+        numbered = enumerate(reports, first)
+        while self._take_reports(numbered, pending):
             self._news()
             yield
             if not self.keeps_open:
@@ -127,8 +124,8 @@ class MeterStream:
         self._news(soon=self._coalesces and not self._said)
         pending.done()
 
-    def _take_reports(self, reports: Sequence[WireReport], begin: int, first: int, pending: PendingCommits) -> int:
-        """Decide on reports from `begin` on, until so many had to be looked at; where to go on.
+    def _take_reports(self, numbered: Iterator[tuple[int, WireReport]], pending: PendingCommits) -> bool:
+        """Decide on the next reports, until so many had to be looked at; whether there may be more.
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
         only the output has grown. That is nearly all reports of a busy server. Its counts are taken straight from the
@@ -137,39 +134,35 @@ class MeterStream:
         running, room = self._node.checkpoints.running, SLOW_STEP
         # While the node is cut off, what goes on is answered by name.
         following = self._following if self._node.leases_valid else {}
-        lines, dirty, counted = running.lines, running.dirty, False
-        for position in range(begin, len(reports)):
-            report = reports[position]
+        lines, dirty, counted = running.line_writer, running.dirty, False
+        for sequence, report in numbered:
             if report.phase == PROGRESS and (known := following.get(report.request_id)) is not None:
-                ticket, at, quiet_tokens, input_tokens, cached_tokens, written_tokens = known
                 usage = report.usage
-                output, reasoning = usage.output_tokens, usage.reasoning_tokens
+                reasoning = usage.reasoning_tokens
+                total = usage.output_tokens + reasoning
                 if (
-                    lines[at] == ticket
-                    and lines[at + TOTAL] < output + reasoning <= quiet_tokens
-                    and output >= 0
-                    and reasoning >= 0
-                    and usage.input_tokens == input_tokens
-                    and usage.cached_input_tokens == cached_tokens
-                    and usage.cache_write_tokens == written_tokens
-                    and not (report.service or report.resume or report.estimated or report.whole)
-                    and not report.HasField("handle")
+                    known.total < total <= known.quiet_tokens
+                    and 0 <= reasoning <= total
+                    and usage.input_tokens == known.input
+                    and usage.cached_input_tokens == known.cached_input
+                    and usage.cache_write_tokens == known.cache_write
+                    and not (report.service or report.resume or report.estimated or report.handle)
                 ):
-                    lines[at + TOTAL], lines[at + REASONING] = output + reasoning, reasoning
-                    dirty[ticket & SLOT_MASK] = 1
+                    known.total = lines[known.total_at] = total
+                    if reasoning != known.reasoning:
+                        known.reasoning = lines[known.reasoning_at] = reasoning
+                    dirty[known.slot] = 1
                     counted = True
                     continue
-            if not room:
-                end = position
-                break
+            self._decide(self._decode(report, self._memory.service_of(report)), sequence, pending)
+            lines, dirty = running.line_writer, running.dirty
             room -= 1
-            self._decide(self._decode(report, self._memory.service_of(report)), first + position, pending)
-            lines, dirty = running.lines, running.dirty
-        else:
-            end = len(reports)
+            if not room:
+                self._undecided = sequence + 1
+                break
         if counted:
             self._node.checkpoints.await_counts(pending)
-        return end
+        return not room
 
     def _decide_entries(self, entries: Sequence[Entry], first: int, pending: PendingCommits) -> None:
         """The road of entries that have to be looked at: as of reports that say the same."""
@@ -195,7 +188,7 @@ class MeterStream:
         if has_renewed:
             self._node.checkpoints.await_counts(pending)
 
-    def _decide(self, report: Report, sequence: int, pending: PendingCommits, handle: int | None = None) -> None:
+    def _decide(self, report: Report, sequence: int, pending: PendingCommits, handle: int = NO_HANDLE) -> None:
         """The road of every other report. `handle`: of the column's entry that says it."""
         if not report.service:
             report = self._memory.with_key(report)
@@ -218,7 +211,7 @@ class MeterStream:
         if report.resume:
             self._memory.keep_token(report)
         # While the node is cut off, grants are valid as each of them says.
-        if handle is not None and isinstance(answer, Decision) and answer.raises and self._node.leases_valid:
+        if handle and isinstance(answer, Decision) and answer.raises and self._node.leases_valid:
             assert answer.grant is not None
             self._columns.raised.append(Raised(sequence, handle, answer.grant))
             answer = None
@@ -236,10 +229,10 @@ class MeterStream:
         if report.phase is Phase.FINISH:
             handles.unbind(request_id)
             return
-        if report.handle is not None:
+        if report.handle:
             handles.bind(report.handle, request_id)
         handle = handles.handle_of(request_id)
-        if handle is not None:
+        if handle:
             handles.set_ticket(handle)
             if report.phase is Phase.PROGRESS:
                 handles.note_estimate(request_id, estimated=report.estimated)
@@ -272,12 +265,11 @@ class MeterStream:
         quiet_tokens, running = service.quiet_tokens(request), request.running
         if quiet_tokens < 0 or running is None or self._handles.is_estimated(request_id):
             return
-        ticket, handle = running.admit(request.slot, quiet_tokens), self._handles.handle_of(request_id)
-        if handle is None:
-            input_kinds = running.kinds(request.slot)[:3]
-            self._following[request.request_id] = ticket, request.slot * LINE, quiet_tokens, *input_kinds
+        handle = self._handles.handle_of(request_id)
+        if not handle:
+            self._following[request.request_id] = running.admit_reports(request.slot, quiet_tokens)
         else:
-            self._handles.set_ticket(handle, ticket)
+            self._handles.set_ticket(handle, running.admit(request.slot, quiet_tokens))
 
     def named(self, request_id: str, service: str) -> None:
         """An API key has led a request to this service: later reports need not name it."""

@@ -1,7 +1,7 @@
 """What comes and goes on a Meter stream, as the stream itself sees it. It knows no wire."""
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision, Grant
 from metering_service.domain.report import Phase
@@ -34,7 +34,7 @@ class WireReport(Protocol):
     credential_sha256: bytes
     resume: bytes
     estimated: bool
-    whole: bool
+    handle: int
 
     @property
     def phase(self) -> int:
@@ -43,9 +43,6 @@ class WireReport(Protocol):
     @property
     def usage(self) -> WireUsage:
         """Its counts."""
-
-    def HasField(self, name: Any, /) -> bool:  # noqa: N802  # as messages have it
-        """Whether it says something at all of what need not be said."""
 
 
 class Raised(NamedTuple):

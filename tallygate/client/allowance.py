@@ -221,7 +221,7 @@ class Allowance:
 
     def report_counts(self, state: RequestState) -> None:
         """Reports the counts though no renewal is due: that comes when it is, all the same."""
-        if state.entry_handle >= 0:
+        if state.entry_handle:
             self._outbox.columns.mark(state)
         elif state.grant is not None:
             state.begin_progress()

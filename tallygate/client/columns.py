@@ -24,14 +24,15 @@ class Columns:
 
     def __init__(self) -> None:
         self.handles_max = 0
-        """Handles are below this; 0 while this stream's node has offered none."""
+        """The greatest handle; 0 while this stream's node has offered none."""
         self.marked: list[RequestState] = []
         """Requests with progress to send; each once, unless two threads mark it in the same moment."""
         self.is_woken = False
         """Whether the stream's writer will look at the marks without being woken."""
         self.wake: Callable[[], None] = lambda: None
         """Wakes the stream's writer; called from the thread that counts."""
-        self._bound: list[RequestState | None] = []
+        self._bound: list[RequestState | None] = [None]
+        """By handle; they count from 1."""
         self._free: list[int] = []
         self._unanswered: deque[RequestState] = deque()
 
@@ -51,7 +52,7 @@ class Columns:
     def restart(self) -> None:
         """Forgets handles and marks of a stream that broke; the caller has all requests reported on the next one."""
         self.handles_max = 0
-        self._bound.clear()
+        del self._bound[1:]
         self._free.clear()
         self._unanswered.clear()
         marks = len(self.marked)
@@ -65,12 +66,12 @@ class Columns:
         A whole answer gets none with its authorisation: it reports no progress unless somebody asks for that.
         """
         may_bind = report.phase == PROGRESS or (report.phase == AUTHORIZE and not state.whole)
-        if state.handle >= 0 or not may_bind:
+        if state.handle or not may_bind:
             return
         if self._free:
             handle = self._free.pop()
             self._bound[handle] = state
-        elif len(self._bound) < self.handles_max:
+        elif len(self._bound) <= self.handles_max:
             handle = len(self._bound)
             self._bound.append(state)
         else:
@@ -85,12 +86,12 @@ class Columns:
         while unanswered and unanswered[0].bound_sequence <= answered_through:
             state = unanswered.popleft()
             # It has none if it was denied, and forgotten, before.
-            state.is_bound = state.handle >= 0
+            state.is_bound = state.handle > 0
             state.choose_road()
 
     def release(self, state: RequestState) -> None:
         """Takes back the handle of a request that ended, once the node has answered all that was said of it."""
-        if state.handle >= 0:
+        if state.handle:
             self._bound[state.handle] = None
             self._free.append(state.handle)
             state.forget_handle()
@@ -113,13 +114,13 @@ class Columns:
         output: list[int] = []
         all_reasoning: list[int] = []
         by_report: list[RequestState] = []
-        sequence, previous, says_reasoning = message.first_sequence - 1, -1, False
+        sequence, previous, says_reasoning = message.first_sequence - 1, 0, False
         for state in batch:
             state.is_marked = False
             handle, generated, reasoning = state.entry_handle, state.generated_tokens, state.reasoning_tokens
             if handle <= previous or generated > TOKENS_MAX:
                 # Of one that is here twice, the count has just been said.
-                if handle != previous or handle < 0:
+                if handle != previous or not handle:
                     by_report.append(state)
                 continue
             previous = handle

@@ -63,7 +63,7 @@ class RequestHandle:
             Forked: The request belongs to the parent of this process.
         """
         state = self._state
-        if state.entry_handle < 0:
+        if not state.entry_handle:
             self._session.report_by_name(self._running())
         elif not state.is_marked and state.reported_tokens != state.generated_tokens:
             # As `Columns.mark`, written out: a call would cost a third of all this.

@@ -63,7 +63,7 @@ class Outbox:
         report = state.make_report()
         state.queued = report
         # Entries wait until this has left, so that the last that is said is the latest.
-        state.entry_handle = -1
+        state.entry_handle = 0
         self._unsent.append((state, report))
 
     def restart(self, states: Iterable[RequestState]) -> None:

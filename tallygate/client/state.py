@@ -60,8 +60,8 @@ class RequestState:
     """Whether waiting is of no use: the request was denied, or no node answers."""
     handed_over: bool = False
     """Whether it went past `quiet_tokens`, and the loop will check it."""
-    entry_handle: int = -1
-    """The handle by which entries of columns say its progress; -1 while that goes by report."""
+    entry_handle: int = 0
+    """The handle by which entries of columns say its progress; 0 while that goes by report."""
     is_marked: bool = False
     """Whether its progress waits to be sent as an entry."""
 
@@ -90,8 +90,8 @@ class RequestState:
     """Time since when nothing is free; None while something is."""
     gave_up: bool = False
     """Whether nothing was free for `answer_ms`, and no node answered."""
-    handle: int = -1
-    """The handle that the present stream binds, or is about to bind, to it; -1 for none."""
+    handle: int = 0
+    """The handle that the present stream binds, or is about to bind, to it; 0 for none."""
     is_bound: bool = False
     """Whether the node has answered the report that binds the handle."""
     bound_sequence: int = 0
@@ -146,7 +146,7 @@ class RequestState:
         known_kinds = self.input_tokens, self.cached_input_tokens, self.cache_write_tokens
         if estimated != self.estimated or input_kinds != known_kinds:
             self.are_facts_said = False
-            self.entry_handle = -1
+            self.entry_handle = 0
         output, known_output = usage.output_class_tokens, self.generated_tokens
         if output < known_output or (output == known_output and usage.reasoning_tokens != self.reasoning_tokens):
             # A node keeps the kinds of the greatest count: what was said last may not be what was taken in last.
@@ -173,11 +173,11 @@ class RequestState:
         by_entry = (
             self.is_bound and self.are_facts_said and self.queued is None and self.denial is None and self.may_progress
         )
-        self.entry_handle = self.handle if by_entry else -1
+        self.entry_handle = self.handle if by_entry else 0
 
     def forget_handle(self) -> None:
         """Forgets the handle, and all that was said only of this stream."""
-        self.handle = self.entry_handle = -1
+        self.handle = self.entry_handle = 0
         self.is_bound = self.are_facts_said = False
         self.bound_sequence = self.said_reasoning_tokens = 0
 

@@ -88,9 +88,7 @@ def test_columns_say_what_reports_say(mix: str) -> None:
     """Entry for entry the same counts of the same requests; handles rise within a message, and are bound before."""
     columns, reports = (MIXES[name]("run", SERVICES, 100, 0.25) for name in (mix, REPORTS_OF[mix]))
     opening = [message for segment in columns.opening() for message in _messages(Cutter(iter([segment])), 4)]
-    bound = {
-        report.handle: report.request_id for each in opening for report in each.reports if report.HasField("handle")
-    }
+    bound = {report.handle: report.request_id for each in opening for report in each.reports if report.handle}
     assert len(bound) == 100
 
     in_columns = Counter[tuple[str, int, int]]()

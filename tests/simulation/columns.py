@@ -30,7 +30,7 @@ class Columns:
             if request_id in self.handles:
                 self.free.append(self.handles.pop(request_id))
         elif self.handles_max and request_id not in self.handles and self.luck.random() < BOUND_SHARE:
-            handle = self.free.pop() if self.free else len(self.handles)
+            handle = self.free.pop() if self.free else len(self.handles) + 1
             self.handles[request_id] = report.handle = handle
             self.bound_by[request_id] = sequence
 

@@ -148,8 +148,8 @@ async def test_too_many_reports_are_refused_whatever_they_are(it: NodeServing) -
 async def test_columns_that_lack_a_required_column_are_refused(it: NodeServing) -> None:
     """Entries without output are answered at the last one's number; without handles there is none to answer at."""
     stream = it.stream()
-    await stream.send(message(1, authorize("a")._replace(handle=0)))
-    await stream.send(MeterRequest(first_sequence=2, columns=ProgressColumns(handles=[0, 1])))
+    await stream.send(message(1, authorize("a")._replace(handle=1)))
+    await stream.send(MeterRequest(first_sequence=2, columns=ProgressColumns(handles=[1, 2])))
     decisions = await stream.until_answered(3)
     assert [(one.sequence, one.reason) for one in decisions] == [(1, ALLOW), (3, INVALID)]
     await stream.send(MeterRequest(first_sequence=4, columns=ProgressColumns(output_tokens=[5])))

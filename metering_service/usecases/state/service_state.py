@@ -13,7 +13,8 @@ from metering_service.domain.outage import OutageAllowance
 from metering_service.domain.pot import PAYERS, HeldUnits, PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.report import TOKENS_MAX
-from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.request import Request
+from metering_service.domain.running_counts import EVERY_REPORT
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.state import pot_charges
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex

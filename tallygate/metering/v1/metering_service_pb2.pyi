@@ -85,7 +85,7 @@ class MeterResponse(_message.Message):
     durable_through: _builtins.int
     """Every report up to this number is committed, or needs no commit."""
     columns_handles_max: _builtins.int
-    """Handles are below this. Said with the first message of a stream, and not again. Zero: this server takes no columns."""
+    """The greatest handle there is. Said with the first message of a stream, and not again. Zero: this server takes no columns."""
     @_builtins.property
     def grants_valid_for(self) -> _duration_pb2.Duration:
         """Renews every open grant of this stream: valid for so long from when the last message answered here was sent. Absent:

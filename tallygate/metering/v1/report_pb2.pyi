@@ -131,10 +131,11 @@ class TokenReport(_message.Message):
     Once is enough on a stream: it counts for later reports of that id as well, also where this one was denied.
     """
     handle: _builtins.int
-    """With AUTHORIZE or PROGRESS: binds this request to this number on this stream, from 0 to below `columns_handles_max`, so
-    that entries of ProgressColumns can speak of it once this report is answered. The client chooses, and the client alone
-    unbinds: by the request's FINISH, by binding the handle to another request, or the request to another handle, and by
-    the end of the stream. A handle means nothing on another stream, nor to the unary calls.
+    """With AUTHORIZE or PROGRESS: binds this request to this number on this stream, from 1 to `columns_handles_max`, so that
+    entries of ProgressColumns can speak of it once this report is answered. Default: 0, which binds nothing. The client
+    chooses, and the client alone unbinds: by the request's FINISH, by binding the handle to another request, or the
+    request to another handle, and by the end of the stream. A handle means nothing on another stream, nor to the unary
+    calls.
     """
     whole: _builtins.bool
     """With AUTHORIZE: the server cannot be stopped in the middle of this answer. The first grant is then the only one, and
@@ -184,25 +185,21 @@ class TokenReport(_message.Message):
         estimated: _builtins.bool = ...,
         want_receipt: _builtins.bool = ...,
         resume: _builtins.bytes = ...,
-        handle: _builtins.int | None = ...,
+        handle: _builtins.int = ...,
         whole: _builtins.bool = ...,
         hold_for: _duration_pb2.Duration | None = ...,
         min_output_tokens: _builtins.int | None = ...,
         credential_sha256: _builtins.bytes = ...,
         model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_handle", b"_handle", "_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "handle", b"handle", "hold_for", b"hold_for", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "hold_for", b"hold_for", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_handle", b"_handle", "_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "credential", b"credential", "credential_sha256", b"credential_sha256", "estimated", b"estimated", "handle", b"handle", "hold_for", b"hold_for", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "model", b"model", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "credential", b"credential", "credential_sha256", b"credential_sha256", "estimated", b"estimated", "handle", b"handle", "hold_for", b"hold_for", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "model", b"model", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__handle: _TypeAlias = _typing.Literal["handle"]  # noqa: Y015
-    _WhichOneofArgType__handle: _TypeAlias = _typing.Literal["_handle", b"_handle"]  # noqa: Y015
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__min_output_tokens: _TypeAlias = _typing.Literal["min_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__min_output_tokens: _TypeAlias = _typing.Literal["_min_output_tokens", b"_min_output_tokens"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__handle) -> _WhichOneofReturnType__handle | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
     @_typing.overload

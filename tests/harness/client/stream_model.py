@@ -19,7 +19,7 @@ class Heard:
 
     sequence: int
     report: report_pb2.TokenReport
-    handle: int = -1
+    handle: int = 0
 
 
 @dataclass(eq=False)
@@ -85,16 +85,16 @@ class StreamModel:
         assert report.service or report.credential or report.credential_sha256 or before is not None
         if before is not None:
             assert before.phase != FINISH
-        if report.HasField("handle"):
+        if report.handle:
             assert self.offered
             assert report.phase in {AUTHORIZE, PROGRESS}
-            assert 0 <= report.handle < self.handles_max
+            assert 0 < report.handle <= self.handles_max
             self.bound[report.handle] = report.request_id, self.last_sequence + 1
         if report.phase == FINISH:
             self.bound = {handle: bound for handle, bound in self.bound.items() if bound[0] != report.request_id}
         return self._note(report)
 
-    def _note(self, report: report_pb2.TokenReport, handle: int = -1) -> Heard:
+    def _note(self, report: report_pb2.TokenReport, handle: int = 0) -> Heard:
         self.last_sequence += 1
         self.latest[report.request_id] = report
         return Heard(self.last_sequence, report, handle)

@@ -148,7 +148,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
                 continue
             if decision.verdict != decision_pb2.VERDICT_ALLOW:
                 stream.model.denied.add(report.request_id)
-            elif each.handle >= 0 and not decision.grant.is_final:
+            elif each.handle and not decision.grant.is_final:
                 response.grants.sequences.append(each.sequence)
                 response.grants.handles.append(each.handle)
                 response.grants.output_ceiling_tokens.append(decision.grant.output_ceiling_tokens)

@@ -123,7 +123,7 @@ class Story:
             return
         ceiling = self.ceilings[request_id] = ceiling + CEILING_STEP
         resume = self.resumes[request_id] = f"{request_id}@{ceiling}".encode()
-        if heard.handle >= 0 and self.chance.random() < 0.9:
+        if heard.handle and self.chance.random() < 0.9:
             response.grants.sequences.append(heard.sequence)
             response.grants.handles.append(heard.handle)
             response.grants.output_ceiling_tokens.append(ceiling)

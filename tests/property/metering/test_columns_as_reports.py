@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant
 from metering_service.domain.price import Price
-from metering_service.domain.report import Phase
+from metering_service.domain.report import NO_HANDLE, Phase
 from metering_service.domain.service import ServiceConfig
 from tests.harness.metering.budgets import put_budget
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -16,6 +16,7 @@ from tests.harness.metering.rules import put_rule
 from tests.harness.metering.services import SERVICE, UID, stopped, with_money, with_reservation, with_trial
 
 NAMES: Final = ("r0", "r1", "r2", "r3")
+HANDLES: Final = {"r0": 1, "r1": 2, "r2": 3, "r3": 4}
 LIMITS: Final = (None, None, 20, 1_500)
 FACTS: Final[dict[str, dict[str, Any]]] = {
     "both": {"trial_pays": True},
@@ -64,9 +65,9 @@ class World:
         self.client.say(report(Phase.AUTHORIZE, "warm", Counts(1)))
         self.fleet.run(ms=100)
         self.said = {name: report(Phase.PROGRESS, name, Counts(10, number)) for number, name in enumerate(NAMES)}
-        for number, (name, limit) in enumerate(zip(NAMES, LIMITS, strict=True)):
+        for name, limit in zip(NAMES, LIMITS, strict=True):
             first = self.said[name]._replace(phase=Phase.AUTHORIZE, max_output_tokens=limit)
-            self.client.send(first._replace(handle=number if by_columns else None))
+            self.client.send(first._replace(handle=HANDLES[name] if by_columns else NO_HANDLE))
         self.fleet.run(ms=100)
 
     def do(self, what: str, fact: Any) -> None:
@@ -91,7 +92,7 @@ class World:
             counts = self.said[name].counts
             self.said[name] = self.said[name]._replace(counts=counts._replace(output=counts.output + growing[name]))
         if self.by_columns:
-            self.client.send_columns({NAMES.index(name): self.said[name].counts.output for name in entries})
+            self.client.send_columns({HANDLES[name]: self.said[name].counts.output for name in entries})
         else:
             self.client.send(*(self.said[name] for name in entries))
 

@@ -12,7 +12,7 @@ from tallygate.client import Forked, MeteredRequest, Usage, fork
 from tallygate.client.columns import Columns
 from tallygate.client.outbox import ENTRIES_PER_MESSAGE_MAX
 from tallygate.client.state import FINISH, PROGRESS
-from tallygate.metering.v1 import columns_pb2, metering_service_pb2, report_pb2
+from tallygate.metering.v1 import columns_pb2, metering_service_pb2
 from tests.harness.client.session_harness import SETTINGS, Desk, state_of
 
 MANY = replace(SETTINGS, open_requests_max=10_000)
@@ -24,11 +24,6 @@ def entries(message: Message) -> list[tuple[int, int]]:
     return list(zip(message.columns.handles, message.columns.output_tokens, strict=True))
 
 
-def handle_of(report: report_pb2.TokenReport) -> int | None:
-    """The handle that a report binds, if it does."""
-    return report.handle if report.HasField("handle") else None
-
-
 def test_progress_of_a_bound_request_is_an_entry_with_its_latest_count() -> None:
     """However often it is reported until the message leaves."""
     desk = Desk()
@@ -38,7 +33,7 @@ def test_progress_of_a_bound_request_is_an_entry_with_its_latest_count() -> None
         request.report()
 
     message = desk.message()
-    assert (entries(message), list(message.reports)) == ([(0, 6)], [])
+    assert (entries(message), list(message.reports)) == ([(1, 6)], [])
     assert message.first_sequence == 2
     assert not len(desk.session.outbox)
 
@@ -58,8 +53,8 @@ def test_an_authorisation_binds_once_the_node_has_offered_columns() -> None:
     request.output(5)
     request.report()
 
-    assert (handle_of(first), handle_of(second), handle_of(progress), progress.phase) == (None, 0, 1, PROGRESS)
-    assert entries(desk.message()) == [(1, 10)]
+    assert (first.handle, second.handle, progress.handle, progress.phase) == (0, 1, 2, PROGRESS)
+    assert entries(desk.message()) == [(2, 10)]
 
 
 def test_an_old_node_is_told_by_reports() -> None:
@@ -71,7 +66,7 @@ def test_an_old_node_is_told_by_reports() -> None:
 
     message = desk.message()
     assert not message.HasField("columns")
-    assert [(report.usage.output_tokens, report.HasField("handle")) for report in message.reports] == [(5, False)]
+    assert [(report.usage.output_tokens, report.handle) for report in message.reports] == [(5, 0)]
 
 
 def test_no_entry_speaks_of_a_binding_that_is_not_answered() -> None:
@@ -85,9 +80,9 @@ def test_no_entry_speaks_of_a_binding_that_is_not_answered() -> None:
     request.output(5)
     request.report()
 
-    assert handle_of(message.reports[0]) == 0
+    assert message.reports[0].handle == 1
     (report,) = desk.message().reports
-    assert (report.usage.output_tokens, report.HasField("handle")) == (5, False)
+    assert (report.usage.output_tokens, report.handle) == (5, 0)
 
 
 def test_entries_are_ascending_and_numbered_before_reports() -> None:
@@ -100,7 +95,7 @@ def test_entries_are_ascending_and_numbered_before_reports() -> None:
     requests[1].finish()
 
     message = desk.message()
-    assert [handle for handle, _ in entries(message)] == [0, 2, 3]
+    assert [handle for handle, _ in entries(message)] == [1, 3, 4]
     assert [report.phase for report in message.reports] == [FINISH]
     last = message.first_sequence + 3
     assert [state_of(request).last_sequence for request in (requests[0], requests[3], requests[1])] == [
@@ -136,15 +131,15 @@ def test_more_requests_than_handles_are_told_by_reports() -> None:
     desk = Desk()
     desk.offer_columns(1)
     first, second = desk.granted(1_000, 1), desk.granted(1_000, 2)
-    assert (state_of(first).handle, state_of(second).handle) == (0, -1)
+    assert (state_of(first).handle, state_of(second).handle) == (1, 0)
     first.finish()
     desk.hear()
     second.output()
     second.report()
-    assert [handle_of(report) for report in desk.hear(durable=True)] == [None]
+    assert [report.handle for report in desk.hear(durable=True)] == [0]
     second.output()
     second.report()
-    assert [handle_of(report) for report in desk.hear()] == [0]
+    assert [report.handle for report in desk.hear()] == [1]
 
 
 def test_reasoning_is_a_column_only_where_it_changed() -> None:
@@ -182,14 +177,14 @@ def test_cumulative_counts_go_by_entries_while_only_the_output_grows() -> None:
     request = desk.bound()
     request.set_usage(Usage(10, output_tokens=5))
     request.report()
-    assert entries(desk.message()) == [(0, 5)]
+    assert entries(desk.message()) == [(1, 5)]
     request.set_usage(Usage(2, 8, output_tokens=6))
     request.report()
     (report,) = desk.message().reports
     assert (report.usage.cached_input_tokens, report.usage.output_tokens) == (8, 6)
     request.set_usage(Usage(2, 8, output_tokens=7))
     request.report()
-    assert entries(desk.message()) == [(0, 7)]
+    assert entries(desk.message()) == [(1, 7)]
 
 
 def test_an_estimate_is_said_by_name_before_entries_grow_it() -> None:
@@ -202,7 +197,7 @@ def test_an_estimate_is_said_by_name_before_entries_grow_it() -> None:
     assert (report.estimated, report.usage.output_tokens) == (True, 5)
     request.output(1)
     request.report()
-    assert entries(desk.message()) == [(0, 6)]
+    assert entries(desk.message()) == [(1, 6)]
 
 
 def test_a_denied_request_is_told_by_reports() -> None:
@@ -230,7 +225,7 @@ def test_a_count_that_no_entry_can_hold_goes_by_report() -> None:
         each.report()
 
     message = desk.message()
-    assert entries(message) == [(1, 1)]
+    assert entries(message) == [(2, 1)]
     assert [report.usage.output_tokens for report in message.reports] == [1 << 40]
 
 
@@ -239,8 +234,8 @@ def test_a_renewal_is_requested_by_an_entry_and_answered_in_columns() -> None:
     desk = Desk()
     request = desk.bound(100)
     request.output(60)
-    assert entries(desk.message()) == [(0, 60)]
-    grants = columns_pb2.GrantColumns(sequences=[2], handles=[0], output_ceiling_tokens=[300], resume=[b"raised"])
+    assert entries(desk.message()) == [(1, 60)]
+    grants = columns_pb2.GrantColumns(sequences=[2], handles=[1], output_ceiling_tokens=[300], resume=[b"raised"])
     desk.answer(grants)
     assert (request.free_tokens, request.must_stop) == (240, False)
     desk.lose_stream()
@@ -250,10 +245,10 @@ def test_a_renewal_is_requested_by_an_entry_and_answered_in_columns() -> None:
 @pytest.mark.parametrize(
     "grants",
     [
-        columns_pb2.GrantColumns(sequences=[2], handles=[9], output_ceiling_tokens=[300], resume=[b"x"]),
+        columns_pb2.GrantColumns(sequences=[2], handles=[10], output_ceiling_tokens=[300], resume=[b"x"]),
         columns_pb2.GrantColumns(sequences=[2], handles=[-1], output_ceiling_tokens=[300], resume=[b"x"]),
-        columns_pb2.GrantColumns(sequences=[1], handles=[0], output_ceiling_tokens=[300], resume=[b"x"]),
-        columns_pb2.GrantColumns(sequences=[2], handles=[0], output_ceiling_tokens=[90], resume=[b"x"]),
+        columns_pb2.GrantColumns(sequences=[1], handles=[1], output_ceiling_tokens=[300], resume=[b"x"]),
+        columns_pb2.GrantColumns(sequences=[2], handles=[1], output_ceiling_tokens=[90], resume=[b"x"]),
     ],
 )
 def test_a_raised_grant_of_nobody_changes_nothing(grants: columns_pb2.GrantColumns) -> None:
@@ -288,7 +283,7 @@ def test_after_a_break_all_is_said_by_name_and_bound_anew() -> None:
     request.report()
     desk.lose_stream()
     (report,) = desk.message().reports
-    assert (report.usage.output_tokens, report.resume, report.HasField("handle")) == (5, b"token", False)
+    assert (report.usage.output_tokens, report.resume, report.handle) == (5, b"token", 0)
     assert not len(desk.session.outbox)
 
     desk.offer_columns()
@@ -299,7 +294,7 @@ def test_after_a_break_all_is_said_by_name_and_bound_anew() -> None:
         messages.append(desk.message())
         desk.answer()
     assert [[each.usage.output_tokens for each in message.reports] for message in messages] == [[6], []]
-    assert [entries(message) for message in messages] == [[], [(0, 7)]]
+    assert [entries(message) for message in messages] == [[], [(1, 7)]]
 
 
 def test_an_early_report_does_not_put_off_the_renewal() -> None:
@@ -352,7 +347,7 @@ def test_threads_that_count_lose_nothing_to_the_loop_that_sends() -> None:
             desk.answer()
     finally:
         sys.setswitchinterval(interval_s)
-    assert said == dict.fromkeys(range(8), 3_000)
+    assert said == dict.fromkeys(range(1, 9), 3_000)
 
 
 def _count(request: MeteredRequest, tokens: int) -> None:
@@ -386,6 +381,6 @@ def test_a_mark_that_has_not_left_is_not_answered() -> None:
     desk.pass_time(21)
     desk.session.allowance.check(state_of(request))
     assert not request.must_stop
-    assert entries(desk.message()) == [(0, 10)]
+    assert entries(desk.message()) == [(1, 10)]
     desk.answer()
     assert request.free_tokens == 90

@@ -9,35 +9,35 @@ import (
 
 // columns are the handles of the present stream, by which a message says the progress of many requests in arrays.
 type columns struct {
-	handlesMax int32 // handles are below this; zero if the node takes no columns
-	bound      []*Request
+	handlesMax int32      // the greatest handle; zero if the node takes no columns
+	bound      []*Request // by handle, less one
 	free       []int32
 }
 
 // bind gives a request a handle with the report that is about to be sent under this number, if there is one to be had.
 func (columns *columns) bind(request *Request, report *meteringv1.TokenReport, sequence int64) {
-	handle := int32(len(columns.bound))
+	handle := int32(len(columns.bound)) + 1
 	switch {
 	case request.bound || report.Phase == meteringv1.ReportPhase_REPORT_PHASE_FINISH:
 		return
 	case len(columns.free) > 0:
 		handle = columns.free[len(columns.free)-1]
 		columns.free = columns.free[:len(columns.free)-1]
-		columns.bound[handle] = request
-	case handle < columns.handlesMax:
+		columns.bound[handle-1] = request
+	case handle <= columns.handlesMax:
 		columns.bound = append(columns.bound, request)
 	default:
 		return
 	}
 	request.bound, request.handle, request.boundSequence = true, handle, sequence
-	report.Handle = &handle
+	report.Handle = handle
 }
 
 // release takes back the handle of a request of which nothing more is said.
 func (columns *columns) release(request *Request) {
 	if request.bound {
 		request.bound = false
-		columns.bound[request.handle] = nil
+		columns.bound[request.handle-1] = nil
 		columns.free = append(columns.free, request.handle)
 	}
 }
@@ -46,10 +46,10 @@ func (columns *columns) release(request *Request) {
 func (columns *columns) raise(grants *meteringv1.GrantColumns) {
 	for i, sequence := range grants.GetSequences() {
 		handle := grants.Handles[i]
-		if handle < 0 || int(handle) >= len(columns.bound) {
+		if handle < 1 || int(handle) > len(columns.bound) {
 			continue
 		}
-		request := columns.bound[handle]
+		request := columns.bound[handle-1]
 		// An entry that left before the handle was bound to this request spoke of another one.
 		if request == nil || sequence <= request.boundSequence || request.grant == nil {
 			continue

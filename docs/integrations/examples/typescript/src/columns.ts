@@ -12,16 +12,17 @@ export interface Binding {
 }
 
 export class Columns {
-  /** Handles are below this; zero if the node takes no columns. */
+  /** The greatest handle; zero if the node takes no columns. */
   handlesMax = 0;
-  readonly #bound: (MeteredRequest | undefined)[] = [];
+  /** By handle; they count from 1. */
+  readonly #bound: (MeteredRequest | undefined)[] = [undefined];
   readonly #free: number[] = [];
 
   /** Binds a request by the report that is about to be sent, if there is a handle to be had. */
   bind(request: MeteredRequest, report: TokenReport, sequence: number): void {
     if (request.binding || report.phase === ReportPhase.REPORT_PHASE_FINISH) return;
     const handle = this.#free.pop() ?? this.#bound.length;
-    if (handle >= this.handlesMax) return;
+    if (handle > this.handlesMax) return;
     this.#bound[handle] = request;
     request.binding = { handle, sequence };
     report.handle = handle;
