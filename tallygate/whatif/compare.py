@@ -1,0 +1,76 @@
+"""Several settings against one workload, in as many processes as pay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cache
+
+import structlog
+
+from tallygate.whatif.database import empty_template
+from tallygate.whatif.outcome import Outcome
+from tallygate.whatif.run import what_if
+from tallygate.whatif.settings import Settings
+from tallygate.whatif.workload import Workload
+
+ALONE_BELOW = 2_000
+"""Number of requests below which another process takes longer to start than it saves."""
+
+
+def compare(
+    workload: Workload, several: Sequence[Settings], is_done: Callable[[str], None] = lambda _: None
+) -> list[Outcome]:
+    """What would have come of the workload under each of the settings. `is_done` is told of each by its name.
+
+    Raises SettingsError where settings are refused, or do not serve a source of the workload.
+    """
+    for settings in several:
+        for source in workload.sources:
+            settings.service_of(source)
+    template = _template()
+    processes = min(len(several), os.cpu_count() or 1)
+    if processes == 1 or len(workload.jobs) < ALONE_BELOW:
+        outcomes = []
+        for settings in several:
+            outcomes.append(_run(workload, settings, template))
+            is_done(settings.name)
+        return outcomes
+    # Not forked: what this process has of threads and connections is none of theirs.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        runs = {pool.submit(_run, workload, settings, template): settings for settings in several}
+        for run in as_completed(runs):
+            run.result()
+            is_done(runs[run].name)
+        return [run.result() for run in runs]
+
+
+@cache
+def _template() -> bytes:
+    with _quiet():
+        return asyncio.run(empty_template())
+
+
+def _run(workload: Workload, settings: Settings, template: bytes) -> Outcome:
+    with _quiet():
+        return asyncio.run(what_if(workload, settings, template))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Has the services log nothing but what is wrong, and not to where results go."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
