@@ -23,6 +23,11 @@ PLACES: Final = {
     "replay": Place(
         "replay", "replay", "Replays a trace and reconciles: sent, acknowledged, recorded, aggregated, leased, charged."
     ),
+    "what-if": Place(
+        "what_if",
+        "what_if",
+        "Works out what requests would have cost, and who would have paid, under other settings.",
+    ),
     "demo": Place(
         "demo",
         "demo",
