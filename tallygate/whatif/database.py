@@ -5,31 +5,49 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, StaticPool, create_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from control_service.storage.database import MIGRATIONS, SqlDatabase
+from control_service.storage.database import MIGRATIONS
 from control_service.storage.glance import glance_of, query
+from control_service.storage.transaction import SqlTransaction
+from control_service.usecases.ports import Database
 from control_service.usecases.pulse_ports import Glance
 from tallygate._server.database import engine as files
 
 _URL = "sqlite://"
 
 
-class MemoryDatabase(SqlDatabase):
-    """A control database of its own, put back to `template` with each instance."""
+class MemoryDatabase(Database):
+    """A control database of its own, which begins as `template`."""
 
     def __init__(self, template: bytes) -> None:
         self._raw = sqlite3.connect(":memory:", isolation_level=None)
         self._raw.deserialize(template)
         options = {"compiled_cache": _COMPILED}
-        self._real = create_engine(_URL, creator=lambda: self._raw, poolclass=StaticPool, execution_options=options)
-        super().__init__(cast("AsyncEngine", _Engine(self._real, self._raw)))
+        self._engine = create_engine(_URL, creator=lambda: self._raw, poolclass=StaticPool, execution_options=options)
+        self._connection = cast("AsyncConnection", _Connection(self._engine.connect()))
+
+    @override
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[SqlTransaction]:
+        self._raw.execute("BEGIN IMMEDIATE")
+        try:
+            yield SqlTransaction(self._connection)
+        except BaseException:
+            self._raw.execute("ROLLBACK")
+            raise
+        self._raw.execute("COMMIT")
+
+    @override
+    def reading(self) -> AbstractAsyncContextManager[SqlTransaction]:
+        # Whoever only reads may as well lock: nobody waits.
+        return self.writing()
 
     @override
     def stamp(self) -> int:
@@ -37,11 +55,11 @@ class MemoryDatabase(SqlDatabase):
 
     @override
     async def glance(self) -> Glance:
-        return glance_of(self._raw.execute(query(self._real.dialect)).fetchall())
+        return glance_of(self._raw.execute(query(self._engine.dialect)).fetchall())
 
     def close(self) -> None:
         """Frees the memory."""
-        self._real.dispose()
+        self._engine.dispose()
         self._raw.close()
 
 
@@ -62,43 +80,12 @@ async def empty_template() -> bytes:
             return connection.serialize()
 
 
-class _Engine:
-    """SQLAlchemy's AsyncEngine, as far as the storage uses it."""
-
-    def __init__(self, engine: Engine, raw: sqlite3.Connection) -> None:
-        self.dialect = engine.dialect
-        self._connection = _Connection(engine.connect(), raw)
-
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[_Connection]:
-        yield self._connection
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[_Connection]:
-        async with self._connection.begin():
-            yield self._connection
-
-
 class _Connection:
-    """SQLAlchemy's AsyncConnection, likewise. It never waits, and needs no greenlet."""
+    """SQLAlchemy's AsyncConnection, as far as the storage uses it. It never waits, and needs no greenlet."""
 
-    def __init__(self, connection: Connection, raw: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.dialect = connection.dialect
         self._connection = connection
-        self._raw = raw
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Self]:
-        self._raw.execute("BEGIN IMMEDIATE")
-        try:
-            yield self
-        except BaseException:
-            self._raw.execute("ROLLBACK")
-            raise
-        self._raw.execute("COMMIT")
-
-    async def execution_options(self, **_: Any) -> None:
-        """Whoever only reads may as well lock: nobody waits."""
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         return self._connection.execute(statement, parameters)
