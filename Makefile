@@ -6,7 +6,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture bench format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture upgrade bench format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted o
 
 torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
 	$(RUN) -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
+
+upgrade: .venv/dev  ## a fleet upgraded under load from AGAINST=CHECKOUT of the version before, and back again: REQUESTS=2000
+	$(BIN)/python -m tests.upgrade --against $(or $(AGAINST),$(error Say AGAINST=CHECKOUT, of the version before)) --requests $(or $(REQUESTS),2000)
 
 bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, AGAINST=CHECKOUT, QUICK=1
 	$(RUN) -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \

@@ -1,4 +1,9 @@
-"""Bringing a database to the revision that a program was written for."""
+"""Bringing a database to the revision that a program was written for.
+
+Programs of two versions share a database while a fleet is upgraded, and after it, should the upgrade be taken back. So
+the database says which programs work on it: a revision may name in `oldest_program` the oldest revision whose programs
+go on working, and then a program of that one, or of any in between, starts on a schema that is newer than its own.
+"""
 
 import ssl
 import zlib
@@ -10,7 +15,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import ScriptDirectory
 from asyncpg.exceptions import InterfaceError, PostgresError
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,6 +23,9 @@ from tallygate._server.database.postgres_url import places_of
 from tallygate._server.errors import DatabaseError
 
 _log = structlog.get_logger(__name__)
+
+FLOOR_TABLE: Final = "schema_floor"
+"""Table with one row: the oldest revision whose programs work on this schema."""
 
 # Any number will do, as long as every program that migrates by this module takes the same.
 _ADVISORY_LOCK: Final = zlib.crc32(b"tallygate schema migration")
@@ -59,8 +67,29 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
         environment.configure(connection=connection, transactional_ddl=True, on_version_apply=_log_step)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
-                raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
+                if _floor(connection) not in known:
+                    raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
+                _log.warning("schema_is_newer", revision=revision, own_revision=script.get_current_head())
+                return
         environment.run_migrations()
+    head = script.get_revision("head")
+    _keep_floor(connection, getattr(head.module, "oldest_program", head.revision))
+
+
+def _floor(connection: Connection) -> str | None:
+    """What the database says of programs that are older than it; None where it says nothing."""
+    if not inspect(connection).has_table(FLOOR_TABLE):
+        return None
+    found: str | None = connection.execute(text(f"SELECT revision FROM {FLOOR_TABLE}")).scalar_one_or_none()  # noqa: S608
+    return found
+
+
+def _keep_floor(connection: Connection, revision: str) -> None:
+    if _floor(connection) == revision:
+        return
+    connection.execute(text(f"CREATE TABLE IF NOT EXISTS {FLOOR_TABLE} (revision VARCHAR(32) NOT NULL)"))
+    connection.execute(text(f"DELETE FROM {FLOOR_TABLE}"))  # noqa: S608  # from a constant
+    connection.execute(text(f"INSERT INTO {FLOOR_TABLE} VALUES (:revision)"), {"revision": revision})  # noqa: S608
 
 
 def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001  # by name
@@ -70,7 +99,7 @@ def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object)
 def _unknown_revision(url: URL, revision: str, program: str) -> str:
     return (
         f"{_name(url)} is at revision {revision}, which this {program} does not know: it was written by a newer "
-        f"version of {program}; upgrade the program, or name another database."
+        f"version of {program}, beside which this one does not work; upgrade the program, or name another database."
     )
 
 

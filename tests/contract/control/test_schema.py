@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.storage.columns import metadata
 from control_service.storage.database import MIGRATIONS
 from tallygate._server.database.engine import migrate
+from tests.harness.schema_floor import is_a_services
 
 
 async def test_revisions_and_schema_agree(engine: AsyncEngine) -> None:
@@ -15,7 +16,7 @@ async def test_revisions_and_schema_agree(engine: AsyncEngine) -> None:
     await migrate(engine, MIGRATIONS, "control service")
 
     def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_a_services})
         return list(compare_metadata(context, metadata))
 
     async with engine.connect() as connection:

@@ -74,6 +74,25 @@ async def test_upgrades_from_nothing_and_from_an_older_revision(engine: AsyncEng
     assert await exists(engine, "second")
 
 
+async def test_an_older_program_works_on_a_schema_that_says_so(
+    database_url: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    """As far back as the newest revision says, and it changes nothing; a program from before that is refused."""
+    statements = [f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY)" for number in range(1, 5)]
+    newest = scripts(tmp_path / "4", *statements)
+    newest_script = tmp_path / "4" / "versions" / "0004.py"
+    newest_script.write_text(newest_script.read_text() + "\noldest_program = '0002'\n")
+    await migrate(engine, newest, "testd")
+    for number in (2, 3):
+        await migrate(engine, scripts(tmp_path / str(number), *statements[:number]), "testd")
+    assert "beside which this one does not work" in await refusal(
+        database_url, scripts(tmp_path / "1", *statements[:1])
+    )
+    await migrate(engine, newest, "testd")
+    await migrate(engine, scripts(tmp_path / "5", *statements, SECOND), "testd")
+    assert "revision 0005" in await refusal(database_url, str(tmp_path / "4"))
+
+
 async def test_programs_that_start_together_take_turns(engine: AsyncEngine, database_url: str, tmp_path: Path) -> None:
     """Four programs on one empty database all come up."""
     location = scripts(tmp_path / "scripts", FIRST, SECOND)
@@ -97,7 +116,7 @@ async def test_database_of_a_newer_version(engine: AsyncEngine, database_url: st
     await migrate(engine, scripts(tmp_path / "new", FIRST, SECOND), "testd")
     sentence = await refusal(database_url, scripts(tmp_path / "old", FIRST))
     assert "revision 0002" in sentence
-    assert "newer version of testd; upgrade the program" in sentence
+    assert "newer version of testd, beside which this one does not work; upgrade the program" in sentence
 
 
 async def test_postgresql_that_does_not_answer(tmp_path: Path) -> None:
