@@ -27,6 +27,7 @@ from control_service.usecases.pulse import Pulse
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
+from tallygate._server.process.program_facts import ReadFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,13 @@ def put_together(
     new_id: Callable[[], str],
     credentials: Credentials = NO_CREDENTIALS,
     kept: KeptDays = USUAL,
+    *,
+    diagnostics: ReadFacts | None = None,
 ) -> Assembly:
     """Puts a replica together on a database that is at its newest revision.
 
     `credentials`: what tokens and certificates are known by, besides the database. `kept`: what is kept for how
-    many days.
+    many days. `diagnostics`: what the program says of itself, where it is one.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     uses, pulse = LastUses(database, clock), Pulse(database, clock)
@@ -78,7 +81,7 @@ def put_together(
         ),
         exchange.groups,
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
-        OperationsServicer(database, clock, memory.liveness),
+        OperationsServicer(database, clock, memory.liveness, diagnostics),
         ProofLookup(database, clock, credentials, uses, signal),
         pulse,
         (feed.run, acknowledgements.run, sweeper.run, exchange.groups.run, uses.run),

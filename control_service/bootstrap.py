@@ -59,6 +59,7 @@ from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.build import build_fields
+from tallygate._server.process.facts_reader import FactsReader
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.control.v1 import (
@@ -186,7 +187,8 @@ def assemble(
         ConfigurationError: the address is malformed or unsafe, or a file of `tls` is missing or broken.
     """
     database = SqlDatabase(engine)
-    assembly = put_together(database, clock, new_id, access.credentials, kept)
+    diagnostics = FactsReader(engine, clock, compiled=False, asks_for_proof=access.asks_for_proof)
+    assembly = put_together(database, clock, new_id, access.credentials, kept, diagnostics=diagnostics)
     calls = Calls(assembly.idempotent_calls)
     tokens = _token_servicer(database, clock, assembly, access)
     issuers = access.credentials.issuer_scopes

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service import IS_COMPILED
 from metering_service.api.authenticator import NodeAuthenticator
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
+from metering_service.api.diagnostics_servicer import DiagnosticsServicer
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.recovery_servicer import RecoveryServicer
@@ -50,9 +51,12 @@ from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerCertificates
 from tallygate._server.process.build import build_fields
+from tallygate._server.process.facts_reader import FactsReader
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.metering.v1 import (
+    diagnostics_service_pb2,
+    diagnostics_service_pb2_grpc,
     metering_service_pb2,
     metering_service_pb2_grpc,
     recovery_service_pb2,
@@ -70,9 +74,10 @@ SERVICE_NAMES: Final = (
     metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"].full_name,
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
     recovery_service_pb2.DESCRIPTOR.services_by_name["RecoveryService"].full_name,
+    diagnostics_service_pb2.DESCRIPTOR.services_by_name["DiagnosticsService"].full_name,
 )
 
-_METERING, _USAGE, _RECOVERY = SERVICE_NAMES
+_METERING, _USAGE, _RECOVERY, _DIAGNOSTICS = SERVICE_NAMES
 ACCEPTING: Final = f"{_METERING}.accepting"
 """Name in health checking of whether this node decides on new requests, also without control."""
 
@@ -121,6 +126,7 @@ class _Program:
         # For all epochs: one that begins while a file is half-written goes on with what was read before.
         self._certificates = ServerCertificates(settings.tls) if settings.tls else None
         self._channels = channels_to(settings.control.split(","), settings.control_security)
+        self._diagnostics = FactsReader(engine, SystemClock(), compiled=IS_COMPILED, asks_for_proof=settings.auth)
         self._announced = False
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
@@ -159,10 +165,13 @@ class _Program:
         )
         recovery = RecoveryServicer(SqlRecoveryStore(self._engine, SqlRecorder(self._engine, new_id)), new_id)
 
+        diagnostics = DiagnosticsServicer(node, self._diagnostics)
+
         def add_servicers(server: grpc.aio.Server) -> None:
             metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)
             usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
             recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+            diagnostics_service_pb2_grpc.add_DiagnosticsServiceServicer_to_server(diagnostics, server)
 
         return GrpcServer(
             listen=self._listen,
@@ -284,4 +293,5 @@ def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:
         ACCEPTING: (node.leases_valid or node.control_answers) and not node.buffer.overfull,
         _USAGE: database_answers,
         _RECOVERY: database_answers,
+        _DIAGNOSTICS: True,
     }

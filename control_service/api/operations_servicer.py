@@ -9,8 +9,10 @@ from control_service.api.paging import decode_page
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.operations import list_pots
 from control_service.usecases.ports import Database
+from tallygate._diagnostics import encode_diagnostics
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.paging import encode_page
+from tallygate._server.process.program_facts import ReadFacts
 from tallygate.control.v1 import operations_service_pb2 as pb
 from tallygate.control.v1 import operations_service_pb2_grpc
 
@@ -18,8 +20,11 @@ from tallygate.control.v1 import operations_service_pb2_grpc
 class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     """Reads and changes nothing."""
 
-    def __init__(self, database: Database, clock: Clock, liveness: NodeLiveness) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, liveness: NodeLiveness, diagnostics: ReadFacts | None = None
+    ) -> None:
         self._database = database
+        self._diagnostics = diagnostics
         self._clock = clock
         self._liveness = liveness
 
@@ -72,3 +77,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             request, named, limit, codec.encode_lease, lambda one: (one.lease.create_us, one.lease.lease_id)
         )
         return pb.ListLeasesResponse(leases=page, next_page_token=token)
+
+    @override
+    async def GetDiagnostics(self, request: pb.GetDiagnosticsRequest, context: Context) -> pb.GetDiagnosticsResponse:
+        assert self._diagnostics is not None, "a program was put together without them"
+        return pb.GetDiagnosticsResponse(diagnostics=encode_diagnostics(await self._diagnostics()))

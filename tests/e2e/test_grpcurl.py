@@ -52,6 +52,7 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
     metering = (await grpcurl(pair.metering.address, "list")).lines
     assert {name for name in metering if name.startswith("tallygate.")} == {
         METERING,
+        "tallygate.metering.v1.DiagnosticsService",
         "tallygate.metering.v1.RecoveryService",
         "tallygate.metering.v1.UsageService",
     }

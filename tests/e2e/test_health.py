@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 async def test_without_control_a_node_lives_and_is_not_ready(pair: Pair) -> None:
     """Killed or frozen; while its leases hold it accepts requests all the same, and usage needs no control."""
-    names = ("", METERING, ACCEPTING, USAGE, "tallygate.metering.v1.RecoveryService")
+    others = ("tallygate.metering.v1.RecoveryService", "tallygate.metering.v1.DiagnosticsService")
+    names = ("", METERING, ACCEPTING, USAGE, *others)
     assert set(await listed(pair.metering)) == set(names)
     await until_ready(pair.metering, dict.fromkeys(names, True))
     await enable(pair)

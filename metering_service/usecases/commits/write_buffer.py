@@ -73,10 +73,14 @@ class WriteBuffer:
         return self._clock.monotonic_ns()
 
     @property
+    def backlog_count(self) -> int:
+        """Number of records that wait for their commit."""
+        return self._pending.backlog + (self._in_flight.backlog if self._in_flight else 0)
+
+    @property
     def overfull(self) -> bool:
         """Whether so much waits for its commit that nothing new may begin."""
-        waiting = self._pending.backlog + (self._in_flight.backlog if self._in_flight else 0)
-        return waiting >= self._settings.backlog_max
+        return self.backlog_count >= self._settings.backlog_max
 
     def put_booking(self, service: ServiceState, request: Request, booking: Booking) -> None:
         """Write what was booked of a request: its record, the totals, and what its leases have consumed."""

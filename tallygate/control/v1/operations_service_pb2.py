@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
+from tallygate.control.v1 import diagnostics_pb2 as tallygate_dot_control_dot_v1_dot_diagnostics__pb2
 from tallygate.control.v1 import lease_pb2 as tallygate_dot_control_dot_v1_dot_lease__pb2
 from tallygate.control.v1 import node_pb2 as tallygate_dot_control_dot_v1_dot_node__pb2
 from tallygate.control.v1 import pot_pb2 as tallygate_dot_control_dot_v1_dot_pot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tallygate/control/v1/operations_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a%tallygate/access/v1/access_rule.proto\x1a tallygate/control/v1/lease.proto\x1a\x1ftallygate/control/v1/node.proto\x1a\x1etallygate/control/v1/pot.proto\"E\n\x10ListNodesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x11ListNodesResponse\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.tallygate.control.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\x03\"\xb1\x01\n\x0fListPotsRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x10ListPotsResponse\x12\'\n\x04pots\x18\x01 \x03(\x0b\x32\x19.tallygate.control.v1.Pot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe2\x01\n\x11ListLeasesRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x01\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x12\n\x04node\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bshow_closed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListLeasesResponse\x12+\n\x06leases\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xce\x02\n\x11OperationsService\x12\x64\n\tListNodes\x12&.tallygate.control.v1.ListNodesRequest\x1a\'.tallygate.control.v1.ListNodesResponse\"\x06\xa2\xe3\x18\x02\x10\r\x12j\n\x08ListPots\x12%.tallygate.control.v1.ListPotsRequest\x1a&.tallygate.control.v1.ListPotsResponse\"\x0f\xa2\xe3\x18\x0b\x10\x01\x1a\x07\x61\x63\x63ount\x12g\n\nListLeases\x12\'.tallygate.control.v1.ListLeasesRequest\x1a(.tallygate.control.v1.ListLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\rBT\n\x18\x63om.tallygate.control.v1B\x16OperationsServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tallygate/control/v1/operations_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a%tallygate/access/v1/access_rule.proto\x1a&tallygate/control/v1/diagnostics.proto\x1a tallygate/control/v1/lease.proto\x1a\x1ftallygate/control/v1/node.proto\x1a\x1etallygate/control/v1/pot.proto\"E\n\x10ListNodesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x11ListNodesResponse\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.tallygate.control.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\x03\"\xb1\x01\n\x0fListPotsRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x10ListPotsResponse\x12\'\n\x04pots\x18\x01 \x03(\x0b\x32\x19.tallygate.control.v1.Pot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe2\x01\n\x11ListLeasesRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x01\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x12\n\x04node\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bshow_closed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListLeasesResponse\x12+\n\x06leases\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15GetDiagnosticsRequest\"P\n\x16GetDiagnosticsResponse\x12\x36\n\x0b\x64iagnostics\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.Diagnostics2\xc3\x03\n\x11OperationsService\x12\x64\n\tListNodes\x12&.tallygate.control.v1.ListNodesRequest\x1a\'.tallygate.control.v1.ListNodesResponse\"\x06\xa2\xe3\x18\x02\x10\r\x12j\n\x08ListPots\x12%.tallygate.control.v1.ListPotsRequest\x1a&.tallygate.control.v1.ListPotsResponse\"\x0f\xa2\xe3\x18\x0b\x10\x01\x1a\x07\x61\x63\x63ount\x12g\n\nListLeases\x12\'.tallygate.control.v1.ListLeasesRequest\x1a(.tallygate.control.v1.ListLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\r\x12s\n\x0eGetDiagnostics\x12+.tallygate.control.v1.GetDiagnosticsRequest\x1a,.tallygate.control.v1.GetDiagnosticsResponse\"\x06\xa2\xe3\x18\x02\x10\rBT\n\x18\x63om.tallygate.control.v1B\x16OperationsServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -68,18 +69,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListPots']._serialized_options = b'\242\343\030\013\020\001\032\007account'
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListLeases']._loaded_options = None
   _globals['_OPERATIONSSERVICE'].methods_by_name['ListLeases']._serialized_options = b'\242\343\030\002\020\r'
-  _globals['_LISTNODESREQUEST']._serialized_start=269
-  _globals['_LISTNODESREQUEST']._serialized_end=338
-  _globals['_LISTNODESRESPONSE']._serialized_start=340
-  _globals['_LISTNODESRESPONSE']._serialized_end=451
-  _globals['_LISTPOTSREQUEST']._serialized_start=454
-  _globals['_LISTPOTSREQUEST']._serialized_end=631
-  _globals['_LISTPOTSRESPONSE']._serialized_start=633
-  _globals['_LISTPOTSRESPONSE']._serialized_end=717
-  _globals['_LISTLEASESREQUEST']._serialized_start=720
-  _globals['_LISTLEASESREQUEST']._serialized_end=946
-  _globals['_LISTLEASESRESPONSE']._serialized_start=948
-  _globals['_LISTLEASESRESPONSE']._serialized_end=1038
-  _globals['_OPERATIONSSERVICE']._serialized_start=1041
-  _globals['_OPERATIONSSERVICE']._serialized_end=1375
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetDiagnostics']._loaded_options = None
+  _globals['_OPERATIONSSERVICE'].methods_by_name['GetDiagnostics']._serialized_options = b'\242\343\030\002\020\r'
+  _globals['_LISTNODESREQUEST']._serialized_start=309
+  _globals['_LISTNODESREQUEST']._serialized_end=378
+  _globals['_LISTNODESRESPONSE']._serialized_start=380
+  _globals['_LISTNODESRESPONSE']._serialized_end=491
+  _globals['_LISTPOTSREQUEST']._serialized_start=494
+  _globals['_LISTPOTSREQUEST']._serialized_end=671
+  _globals['_LISTPOTSRESPONSE']._serialized_start=673
+  _globals['_LISTPOTSRESPONSE']._serialized_end=757
+  _globals['_LISTLEASESREQUEST']._serialized_start=760
+  _globals['_LISTLEASESREQUEST']._serialized_end=986
+  _globals['_LISTLEASESRESPONSE']._serialized_start=988
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1078
+  _globals['_GETDIAGNOSTICSREQUEST']._serialized_start=1080
+  _globals['_GETDIAGNOSTICSREQUEST']._serialized_end=1103
+  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_start=1105
+  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_end=1185
+  _globals['_OPERATIONSSERVICE']._serialized_start=1188
+  _globals['_OPERATIONSSERVICE']._serialized_end=1639
 # @@protoc_insertion_point(module_scope)

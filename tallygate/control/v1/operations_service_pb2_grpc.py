@@ -50,6 +50,11 @@ class OperationsServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesResponse.FromString,
                 _registered_method=True)
+        self.GetDiagnostics = channel.unary_unary(
+                '/tallygate.control.v1.OperationsService/GetDiagnostics',
+                request_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -77,6 +82,13 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDiagnostics(self, request, context):
+        """Says how the replica that answers is: its version, clock, database and certificate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ListLeases,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesResponse.SerializeToString,
+            ),
+            'GetDiagnostics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDiagnostics,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class OperationsService:
             '/tallygate.control.v1.OperationsService/ListLeases',
             tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDiagnostics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.OperationsService/GetDiagnostics',
+            tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_operations__service__pb2.GetDiagnosticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

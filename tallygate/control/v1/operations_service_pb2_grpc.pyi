@@ -39,6 +39,8 @@ class OperationsServiceStub:
     """Lists pots of one account: money first, then by service, then those of limits that were ever leased from."""
     ListLeases: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]
     """Lists leases, open ones only unless told otherwise."""
+    GetDiagnostics: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetDiagnosticsRequest, _operations_service_pb2.GetDiagnosticsResponse]
+    """Says how the replica that answers is: its version, clock, database and certificate."""
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
@@ -51,6 +53,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """Lists pots of one account: money first, then by service, then those of limits that were ever leased from."""
     ListLeases: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """Lists leases, open ones only unless told otherwise."""
+    GetDiagnostics: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetDiagnosticsRequest, _operations_service_pb2.GetDiagnosticsResponse]  # type: ignore[assignment]
+    """Says how the replica that answers is: its version, clock, database and certificate."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What on-call asks at 3 a.m., and what a reconciliation reads. Nothing here changes anything."""
@@ -78,5 +82,13 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_service_pb2.ListLeasesResponse, _abc.Awaitable[_operations_service_pb2.ListLeasesResponse]]:
         """Lists leases, open ones only unless told otherwise."""
+
+    @_abc_1.abstractmethod
+    def GetDiagnostics(
+        self,
+        request: _operations_service_pb2.GetDiagnosticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_service_pb2.GetDiagnosticsResponse, _abc.Awaitable[_operations_service_pb2.GetDiagnosticsResponse]]:
+        """Says how the replica that answers is: its version, clock, database and certificate."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

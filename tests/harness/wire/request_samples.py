@@ -220,6 +220,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     tokens.DeleteServiceAccountRequest(name=ROBOT),
     audit.ListAuditEntriesRequest(account=ACCOUNT, resource=SERVICE, end_time=Timestamp(seconds=4_000_000_000)),
     operations.ListNodesRequest(page_size=1),
+    operations.GetDiagnosticsRequest(),
     operations.ListPotsRequest(account=ACCOUNT, inference_service=SERVICE),
     operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),
     fleet.WatchConfigRequest(
