@@ -42,15 +42,16 @@ webhooks = Table(
     number("previous_until_us", nullable=True),
     number("create_us"),
     number("update_us"),
-    UniqueConstraint("uid"),
+    UniqueConstraint("account_id", "uid"),
+    Index(None, "uid"),
 )
 
 deliveries = Table(
     "webhook_deliveries",
     metadata,
+    key("account_id"),
     key("webhook_uid"),
     key("message_id"),
-    text("account_id"),
     text("webhook_id"),
     number("alert_number"),
     number("create_us"),

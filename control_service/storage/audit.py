@@ -55,16 +55,16 @@ class AuditEntryRows(AuditEntries):
 
     @override
     async def delete(self, before_us: int, limit: int) -> int:
-        old = select(_entries.c.entry_id).where(_entries.c.event_us < before_us)
-        old = old.order_by(_entries.c.event_us).limit(limit)
-        return (await self._connection.execute(delete(_entries).where(_entries.c.entry_id.in_(old)))).rowcount
+        key = tuple(_entries.primary_key)
+        old = select(*key).where(_entries.c.event_us < before_us).order_by(_entries.c.event_us).limit(limit)
+        return (await self._connection.execute(delete(_entries).where(tuple_(*key).in_(old)))).rowcount
 
 
 def _raise_count(dialect: Dialect) -> Executable:
     insert = dialect_insert(dialect, _entries)
     stored, new = _entries.c.call_count, insert.excluded.call_count
     statement: Executable = insert.on_conflict_do_update(
-        index_elements=["entry_id"], set_={"call_count": case((new > stored, new), else_=stored)}
+        index_elements=list(_entries.primary_key), set_={"call_count": case((new > stored, new), else_=stored)}
     )
     return statement
 

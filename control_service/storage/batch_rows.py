@@ -15,7 +15,7 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
-from control_service.storage.given import is_one_of, keys_of
+from control_service.storage.given import TEXT, Columns, given, is_one_of, keys_of, parameters
 from control_service.storage.ledger import add_usage_lines
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
@@ -30,6 +30,7 @@ _buckets = schema.rate_buckets
 
 _MONEY: Final = ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count", "told_left_nanos")
 _TRIAL: Final = ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens", "trial_told_percent")
+_SERVICE: Final[Columns] = {"account_id": TEXT, "uid": TEXT}
 _SAVE_MONEY: Final = (
     update(_accounts)
     .where(_accounts.c.account_id == bindparam("key"))
@@ -57,12 +58,12 @@ class BatchRows(Batches):
         return await self._accounts(_accounts_of, account_ids)
 
     @override
-    async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
-        if not uids:
+    async def services(self, keys: Collection[tuple[str, str]]) -> list[Service]:
+        if not keys:
             return []
         dialect = self._connection.dialect.name
-        rows = await self._rows(_services_of(dialect), keys_of(dialect, uids))
-        return [service_of(row) for row in rows if row["account_id"] in account_ids]
+        rows = await self._rows(_services_of(dialect), parameters(dialect, _SERVICE, keys))
+        return [service_of(row) for row in rows]
 
     @override
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
@@ -163,4 +164,5 @@ def _lock_accounts(dialect: str) -> Executable:
 
 @cache
 def _services_of(dialect: str) -> Executable:
-    return select(_services).where(is_one_of(dialect, _services.c.uid))
+    rows = given(dialect, _SERVICE)
+    return select(_services).where(_services.c.account_id == rows.c.account_id, _services.c.uid == rows.c.uid)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -30,10 +30,10 @@ class BudgetRows(Budgets):
         return None if row is None else budget_of(row)
 
     @override
-    async def with_uids(self, uids: Collection[str]) -> list[Budget]:
-        found: list[Budget] = []
-        for batch in in_batches(uids):
-            query = select(_budgets).where(_budgets.c.uid.in_(batch), _budgets.c.delete_us.is_(None))
+    async def with_uids(self, keys: Collection[tuple[str, str]]) -> list[Budget]:
+        key, found = tuple_(_budgets.c.account_id, _budgets.c.uid), list[Budget]()
+        for batch in in_batches(keys):
+            query = select(_budgets).where(key.in_(batch), _budgets.c.delete_us.is_(None))
             found += map(budget_of, (await self._connection.execute(query)).mappings())
         return found
 

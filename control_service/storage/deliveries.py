@@ -75,7 +75,7 @@ class DeliveryRows(Deliveries):
 
     @override
     async def delete(self, before_us: int, limit: int) -> int:
-        key = (_deliveries.c.webhook_uid, _deliveries.c.message_id)
+        key = tuple(_deliveries.primary_key)
         old = select(*key).where(_due_us.is_(None), _deliveries.c.create_us < before_us)
         old = old.order_by(_deliveries.c.create_us).limit(limit)
         return (await self._connection.execute(delete(_deliveries).where(tuple_(*key).in_(old)))).rowcount
@@ -91,6 +91,7 @@ class DeliveryRows(Deliveries):
 def _attempt(delivery: Delivery) -> ColumnElement[bool]:
     """This delivery, after as many attempts."""
     return and_(
+        _deliveries.c.account_id == delivery.account_id,
         _deliveries.c.webhook_uid == delivery.webhook_uid,
         _deliveries.c.message_id == delivery.message_id,
         _deliveries.c.attempt_count == delivery.attempt_count,

@@ -32,7 +32,7 @@ api_keys = Table(
     number("delete_us", nullable=True),
     # The end of a temporary key, some time after which it is deleted; null of others, and once it is.
     number("forget_us", nullable=True),
-    UniqueConstraint("uid"),
+    UniqueConstraint("account_id", "uid"),
     Index(None, "config_version"),
     # Lists have no tombstones, and one of a team has its keys only.
     Index("ix_api_keys_listed", "account_id", "key_id", **where("delete_us IS NULL")),

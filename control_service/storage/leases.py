@@ -136,14 +136,15 @@ class LeaseRows(Leases):
 
     @override
     async def left_behind(
-        self, node: str, epoch: int, service_uids: Collection[str], limit_uids: Collection[str]
+        self, node: str, epoch: int, services: Collection[tuple[str, str]], limits: Collection[tuple[str, str]]
     ) -> list[Lease]:
         query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, _is_open)
+        of_service = tuple_(_leases.c.account_id, _leases.c.service_uid)
         found: list[Lease] = []
-        for batch in in_batches(service_uids):
-            found += await self._read(query.where(_leases.c.service_uid.in_(batch)))
-        for batch in in_batches(limit_uids):
-            found += await self._read(query.where(_leases.c.limit_uid.in_(batch)))
+        for batch in in_batches(services):
+            found += await self._read(query.where(of_service.in_(batch)))
+        for batch in in_batches(limits):
+            found += await self._read(query.where(tuple_(*_of_limit[:2]).in_(batch)))
         return sorted(found, key=lambda lease: (-lease.epoch, lease.lease_id))
 
     @override

@@ -33,7 +33,8 @@ rate_rules = Table(
     text("model_id"),
     flag("dry_run"),
     *_times(),
-    UniqueConstraint("uid"),
+    UniqueConstraint("account_id", "uid"),
+    Index(None, "uid"),
     Index("ix_rate_rules_place", "account_id", "place_kind", "place_uid", **where("delete_us IS NULL")),
 )
 
@@ -58,7 +59,7 @@ budgets = Table(
     # Ascending numbers, as JSON.
     text("threshold_percents"),
     *_times(),
-    UniqueConstraint("uid"),
+    UniqueConstraint("account_id", "uid"),
     Index("ix_budgets_place", "account_id", "place_kind", "place_uid", **where("delete_us IS NULL")),
     Index("ix_budgets_raise_due", "raise_due_us", **where("raise_due_us IS NOT NULL AND delete_us IS NULL")),
 )

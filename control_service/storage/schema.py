@@ -175,7 +175,7 @@ services = Table(
     _number("create_us"),
     _number("update_us"),
     _number("delete_us", nullable=True),
-    UniqueConstraint("uid"),
+    UniqueConstraint("account_id", "uid"),
     Index(None, "model_id", "account_id", "service_id"),
     Index(None, "account_id", "team", "service_id"),
     Index(None, "config_version"),
@@ -262,6 +262,8 @@ idempotency_keys = Table(
 audit_entries = Table(
     "audit_entries",
     metadata,
+    # Empty for the platform.
+    _key("account_id"),
     _key("entry_id"),
     _number("event_us"),
     _text("outcome"),
@@ -272,8 +274,6 @@ audit_entries = Table(
     _text("peer"),
     _text("method"),
     _text("resource"),
-    # Empty for the platform.
-    _text("account_id"),
     _text("request_json"),
     _text("reason"),
     _number("call_count"),

@@ -138,9 +138,16 @@ class Leases(Protocol):
         """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
     async def left_behind(
-        self, node: str, epoch: int, service_uids: Collection[str], limit_uids: Collection[str]
+        self, node: str, epoch: int, services: Collection[tuple[str, str]], limits: Collection[tuple[str, str]]
     ) -> list[Lease]:
-        """Open leases of a node's epochs below this one for these services, or on these limits; newest epoch first."""
+        """Open leases of a node's epochs below this one for these services, or on these limits; newest epoch first.
+
+        Args:
+            node: whose.
+            epoch: the one that was begun.
+            services: each by its account and uid.
+            limits: each by its account and uid.
+        """
 
     async def delete_settled(self, before_us: int, limit: int) -> int:
         """Deletes closed leases of settled epochs whose last statement came before this moment, at most `limit`.
@@ -204,8 +211,8 @@ class Batches(Protocol):
     async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Those of these accounts that exist, as of now."""
 
-    async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
-        """Stored services of these accounts with these uids, tombstones included."""
+    async def services(self, keys: Collection[tuple[str, str]]) -> list[Service]:
+        """Stored services by account and uid, tombstones included."""
 
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
         """Active reservations by uid of their service; services without any are left out."""

@@ -46,7 +46,7 @@ class Budgets(Protocol):
     async def find(self, account_id: str, budget_id: str) -> Budget | None:
         """The budget, tombstones included; None if there never was one."""
 
-    async def with_uids(self, uids: Collection[str]) -> list[Budget]:
+    async def with_uids(self, keys: Collection[tuple[str, str]]) -> list[Budget]:
         """Those of these budgets, of any account, that are not deleted."""
 
     async def add(self, budget: Budget) -> None:

@@ -82,7 +82,7 @@ async def list_pots(tx: Transaction, after: LimitPotKey, limit: int, now_us: int
 
 async def _budgets(tx: Transaction, keys: Collection[LimitPotKey]) -> dict[tuple[str, str], Budget]:
     """The budgets of these pots, by account and uid; those that are gone are left out."""
-    found = await tx.budgets.with_uids(dict.fromkeys(key.limit_uid for key in keys))
+    found = await tx.budgets.with_uids(dict.fromkeys((key.account_id, key.limit_uid) for key in keys))
     return {(one.place.account_id, one.uid): one for one in found}
 
 

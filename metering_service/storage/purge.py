@@ -7,7 +7,7 @@ A walk reads the table from end to end instead, a little at a time, and costs wr
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column, select, text
+from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
@@ -49,9 +49,10 @@ class SqlPurgeStore:
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
         """Delete at most this many old leases, and count them."""
-        old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
+        key = tuple(leases.primary_key)
+        old = select(*key).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
         async with database_answers(self._engine, "writing"), self._engine.begin() as connection:
-            return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount
+            return (await connection.execute(delete(leases).where(tuple_(*key).in_(old)))).rowcount
 
     async def purge_resume_keys(self, before_us: int) -> int:
         """Delete the keys that nothing young was signed with, and count them."""

@@ -138,8 +138,8 @@ def request_of(row: RowMapping) -> RequestRecord:
 def lease_row(record: LeaseRecord) -> Row:
     """A row of `leases`, in the order of its columns."""
     return (
-        record.lease_id,
         record.service,
+        record.lease_id,
         record.service_uid,
         record.node,
         record.epoch,

@@ -190,8 +190,8 @@ services = Table("services", metadata, _key("service_uid"), _key("service"))
 leases = Table(
     "leases",
     metadata,
+    _key("service"),
     _key("lease_id"),
-    _text("service"),
     _text("service_uid"),
     _text("node"),
     _number("epoch"),
@@ -208,6 +208,7 @@ leases = Table(
 Of a limit's pot, `service` is the account, there is no uid, and the last columns say which pot (see `LimitPotKey`).
 """
 
+Index("leases_by_id", leases.c.lease_id)
 _index("leases_open", leases.c.node, leases.c.epoch, where=leases.c.closed == false())
 # Written once in a lease's life, when it is closed.
 _index("leases_closed", leases.c.close_us, where=leases.c.closed)

@@ -50,9 +50,9 @@ _VALUES_MAX: Final = 32_766
 class BulkStatement:
     """One statement for any number of rows, which are tuples in the order of `columns`.
 
-    `head` and `tail` are what stands before and after the rows. Rows of one call have different keys, the first
-    `key_count` columns, and are written in the order of these: so two nodes' commits take their locks in the same order
-    and never deadlock, and neighbours are found together.
+    `head` and `tail` are what stands before and after the rows, `from_arrays` is all of it for PostgreSQL. Rows of
+    one call have different keys, the first `key_count` columns, and are written in the order of these: so two nodes'
+    commits take their locks in the same order and never deadlock, and neighbours are found together.
     """
 
     def __init__(self, columns: Sequence[ColumnElement[Any]], key_count: int, head: str, tail: str) -> None:
@@ -61,7 +61,7 @@ class BulkStatement:
         self._key_count = key_count
         self._head, self._tail = head, tail
         arrays = ", ".join(f"${number}::{_type_of(column)}[]" for number, column in enumerate(columns, 1))
-        self._from_arrays = head.replace("VALUES ", f"SELECT * FROM unnest({arrays})") + tail  # noqa: S608  # from the tables
+        self.from_arrays = head.replace("VALUES ", f"SELECT * FROM unnest({arrays})") + tail  # noqa: S608  # from the tables
         self._texts: dict[int, str] = {}
 
     def on_sqlite(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Row]:
@@ -78,7 +78,7 @@ class BulkStatement:
         ordered = self._ordered(rows)
         if not ordered:
             return []
-        return list(await connection.fetch(self._from_arrays, *map(list, zip(*ordered, strict=True))))
+        return list(await connection.fetch(self.from_arrays, *map(list, zip(*ordered, strict=True))))
 
     def _ordered(self, rows: Iterable[Row]) -> list[Row]:
         return sorted(rows, key=itemgetter(*range(self._key_count)))

@@ -290,7 +290,9 @@ async def settle(
     }
     account_ids = set(account_of.values())
     accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
-    subjects = await _subjects(tx, accounts, {one.service_uid for one in statements if one.limit is None}, now_us)
+    services = {(one.account_id, one.service_uid) for one in statements if one.limit is None}
+    named = [(account_id, uid) for account_id, uid in services if account_id in accounts]
+    subjects = await _subjects(tx, accounts, named, now_us)
     limits = dict.fromkeys(PotKey.of_limit(one.limit, one.kind) for one in statements if one.limit is not None)
     limit_pots = await _limit_pots(tx, [key for key in limits if key.account in accounts], now_us, elapsed_time)
     stored = await _buckets(tx, subjects, statements)
@@ -327,18 +329,20 @@ async def _left_behind(
     found: list[Lease] = []
     for node, epoch in dict.fromkeys((one.node, one.epoch) for one in needy):
         mine = [one for one in needy if (one.node, one.epoch) == (node, epoch)]
-        uids = dict.fromkeys(one.service_uid for one in mine if one.limit is None)
-        limit_uids = dict.fromkeys(one.limit.limit_uid for one in mine if one.limit is not None)
-        found += await tx.leases.left_behind(node, epoch, uids, limit_uids)
+        services = dict.fromkeys(
+            (account_id, one.service_uid)
+            for one in mine
+            if one.limit is None and (account_id := one.account_id) is not None
+        )
+        limits = dict.fromkeys(one.limit[:2] for one in mine if one.limit is not None)
+        found += await tx.leases.left_behind(node, epoch, services, limits)
     return found
 
 
 async def _subjects(
-    tx: Transaction, accounts: Mapping[str, Account], uids: Collection[str], now_us: int
+    tx: Transaction, accounts: Mapping[str, Account], keys: Collection[tuple[str, str]], now_us: int
 ) -> dict[str, Subject]:
-    if not accounts:
-        return {}
-    services = await tx.batches.services(accounts, uids)
+    services = await tx.batches.services(keys)
     with_reservations = [service for service in services if service.reservation_count]
     reservations = await tx.batches.reservations(with_reservations, now_us) if with_reservations else {}
     paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}

@@ -94,8 +94,8 @@ async def query_grantable(tx: Transaction, pots: Collection[PotKey], now_us: int
     if any(key.kind is PotKind.MONEY for key in pots):
         for account in (await tx.batches.accounts(owners)).values():
             found[PotKey.of(account.account_id, "", PotKind.MONEY)] = money_of(account).grantable_units
-    uids = {key.service_uid for key in pots if key.kind is PotKind.TRIAL}
-    for service in await tx.batches.services(owners, uids) if uids else ():
+    trials = {(key.account, key.service_uid) for key in pots if key.kind is PotKind.TRIAL}
+    for service in await tx.batches.services(trials):
         if service.trial is not None:
             key = PotKey.of(service.account_id, service.uid, PotKind.TRIAL)
             found[key] = trial_of(service.trial).grantable_units

@@ -28,7 +28,7 @@ async def test_open_leases_are_found_by_indexes_of_open_ones(engine: AsyncEngine
             await tx.leases.with_free_units([PotKey.of_limit(KEY, PotKind.BUDGET_TOKENS)])
             await tx.leases.with_free_units([PotKey.of("acme", "uid", PotKind.TRIAL)])
             await tx.leases.with_free_units([PotKey.of("acme", "", PotKind.MONEY)])
-            await tx.leases.left_behind("node-a", 2, ["uid"], ["budget"])
+            await tx.leases.left_behind("node-a", 2, [("acme", "uid")], [("acme", "budget")])
             await tx.leases.open_below("node-a", 2, 10)
             await tx.leases.held("acme")
     found = [plan.partition(": ")[0] for plan in await plans(engine, statements)]
