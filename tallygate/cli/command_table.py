@@ -28,6 +28,11 @@ PLACES: Final = {
         "what_if",
         "Works out what requests would have cost, and who would have paid, under other settings.",
     ),
+    "proxy": Place(
+        "proxy",
+        "proxy",
+        "Passes requests on to inference servers and meters them; its other settings are those of the middleware.",
+    ),
     "demo": Place(
         "demo",
         "demo",

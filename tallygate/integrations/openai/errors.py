@@ -193,6 +193,13 @@ def unclear_path(path: str) -> ErrorResponse:
     return _error_response(400, [], message, kind="invalid_request_error", code="invalid_path")
 
 
+def bad_upstream(*, is_late: bool) -> ErrorResponse:
+    """The response where the server behind a proxy is away, or silent for too long."""
+    status, what = (504, "did not answer in time") if is_late else (502, "cannot be reached")
+    message = f"The inference server {what}: try again later."
+    return _error_response(status, [], message, kind="server_error", code="upstream_unavailable")
+
+
 def unreadable(message: str) -> ErrorResponse:
     """The response to a body that is not what is read here."""
     return _error_response(415, [], message, kind="invalid_request_error", code="unsupported_media_type")

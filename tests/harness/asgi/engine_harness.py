@@ -22,6 +22,8 @@ from tallygate.control.v1 import (
 )
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import App
+from tallygate.integrations.proxy.app import ProxyApp, ProxySettings, breaking_off
+from tallygate.integrations.proxy.upstreams import read_upstreams
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi.fake_engine import FakeEngine, input_tokens
 from tests.harness.patience import PATIENCE_S, until
@@ -74,6 +76,19 @@ async def serving(addresses: Sequence[str], *, lifespan: str = "on") -> AsyncIte
     middleware = MeteringMiddleware(engine, client=metering, services=SERVICES, count_input_tokens=input_tokens)
     async with uvicorn_serving(middleware, lifespan=lifespan) as url:
         yield Serving(engine, middleware, metering, url)
+
+
+@asynccontextmanager
+async def serving_by_proxy(addresses: Sequence[str]) -> AsyncIterator[Serving]:
+    """Serves the fake engine by itself, and in front of it the proxy, metered by nodes."""
+    engine = FakeEngine()
+    settings = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
+    metering = MeteringClient(addresses, settings=settings)
+    async with uvicorn_serving(engine, lifespan="off") as upstream:
+        proxy = ProxyApp(read_upstreams([upstream]), ProxySettings())
+        middleware = MeteringMiddleware(proxy, client=metering, services=SERVICES, count_input_tokens=input_tokens)
+        async with uvicorn_serving(breaking_off(middleware)) as url:
+            yield Serving(engine, middleware, metering, url)
 
 
 class People:

@@ -30,6 +30,8 @@ class FakeEngine:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, nobody generates more than `at_least` tokens for a choice."""
     at_least: int = 0
+    step_turns: int = STEP_TURNS
+    """Turns of the event loop that a step of the model takes."""
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
@@ -81,7 +83,7 @@ class FakeEngine:
                 self.generated[name] += 1
                 yield choice
                 # A step of the model takes a moment, in which it hears when nobody listens any more.
-                for _ in range(STEP_TURNS):
+                for _ in range(self.step_turns):
                     await asyncio.sleep(0)
 
     def _usage(self, content: Mapping[str, Any], tokens: int) -> dict[str, Any]:
