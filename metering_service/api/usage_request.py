@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import LABELS_MAX, REQUEST_ID_BYTES_MAX
 from metering_service.domain.usage_scope import UsageScope
-from metering_service.usecases.ports import UsageQuery
+from metering_service.usecases.ports import Settled, UsageQuery
 from tallygate._access.rights import Sight
 from tallygate._server.grpc.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, decode_page_token
 from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID, TEAM_ID
@@ -45,6 +45,7 @@ class Page:
     after: tuple[str, str] | None
     """Id and part of the last record before it; None for the first page."""
     size: int
+    settled: Settled
 
 
 def decode_usage_query(request: pb.QueryUsageRequest, sight: Sight) -> UsageQuery:
@@ -86,12 +87,22 @@ def decode_page(request: pb.ListRequestUsageRequest) -> Page:
         violations.append(("page_token", "is not from a page of this service: take next_page_token as it came"))
     if request.page_size < 0:
         violations.append(("page_size", "must not be negative"))
+    start, end = (
+        getattr(request, name) if request.HasField(name) else None for name in ("settle_start_time", "settle_end_time")
+    )
+    named = {"settle_start_time": start, "settle_end_time": end}
+    violations += [(name, problem) for name, time in named.items() if time and (problem := _time_problem(time))]
     _refuse(violations)
     return Page(
         request.service,
         after if request.page_token else None,
         min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX),
+        Settled(_moment_us(start), _moment_us(end)),
     )
+
+
+def _moment_us(time: Timestamp | None) -> int | None:
+    return None if time is None else decode_ns(time) // _NS_PER_US
 
 
 def _refuse(violations: list[Violation]) -> None:

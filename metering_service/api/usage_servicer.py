@@ -101,7 +101,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         """Answer one page of a service's records."""
         wanted = decode_page(request)
         scope = UsageScope(_sight())
-        found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1, scope)
+        found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1, scope, wanted.settled)
         records, token = encode_page(
             request, found, wanted.size, encode_request_usage, lambda record: (record.request_id, record.part)
         )

@@ -39,6 +39,7 @@ def labels_text(labels: Labels) -> str:
     return json.dumps(dict(labels), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
+@lru_cache(maxsize=4096)
 def labels_of(text: str) -> Labels:
     """Labels sorted by key."""
     return tuple(sorted(json.loads(text).items()))
@@ -100,7 +101,6 @@ def request_row(record: RequestRecord) -> Row:
 
 def request_of(row: RowMapping) -> RequestRecord:
     """The record in a row of `requests`, as `with_counts` has it."""
-    price = json.loads(row["price"])
     counts, later = _usage_of(row), counts_at(row[PAGE_DATA], row["place"])
     # Only progress that is not estimated goes to a page alone.
     is_later = later is not None and later != counts
@@ -114,8 +114,8 @@ def request_of(row: RowMapping) -> RequestRecord:
         state=RequestState(row["state"]),
         counts=counts if later is None else later,
         receipt=_receipt_of(row),
-        held=HeldUnits(*json.loads(row["held"])),
-        price_nanos_per_million=(price[0], price[1], price[2], price[3], price[4]),
+        held=_NOTHING_HELD if row["held"] == "[]" else HeldUnits(*json.loads(row["held"])),
+        price_nanos_per_million=_price_of(row["price"]),
         debt_allowed=row["debt_allowed"],
         estimated=row["estimated"] and not is_later,
         credential=row["credential"],
@@ -126,7 +126,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         base_input_tokens=row["base_input_tokens"],
         base_output_tokens=row["base_output_tokens"],
         place=row["place"],
-        ranks=() if is_later else tuple(json.loads(row["ranks"])),
+        ranks=() if is_later or row["ranks"] == "[]" else tuple(json.loads(row["ranks"])),
         hold_for_us=row["hold_for_us"],
         team=row["team"],
         key_team=row["key_team"],
@@ -206,7 +206,7 @@ def _usage_of(row: RowMapping) -> Counts:
 
 
 def _receipt_of(row: RowMapping) -> Receipt:
-    reserved, trial, billed, unfunded = (Counts(*json.loads(row[payer])) for payer in PAYERS)
+    reserved, trial, billed, unfunded = (_counts_of(row[payer]) for payer in PAYERS)
     return Receipt(
         usage=reserved + trial + billed + unfunded,
         reserved=reserved,
@@ -238,6 +238,16 @@ def _price_text(price: tuple[int, ...]) -> str:
 
 def _counts_text(counts: Counts) -> str:
     return "[]" if counts == ZERO else "[%d,%d,%d,%d,%d]" % counts  # noqa: UP031  # half the time of the others
+
+
+def _counts_of(text: str) -> Counts:
+    return ZERO if text == "[]" else Counts(*json.loads(text))
+
+
+@lru_cache(maxsize=4096)  # As prices are: pages of records read the same ones over and over.
+def _price_of(text: str) -> tuple[int, int, int, int, int]:
+    price = json.loads(text)
+    return price[0], price[1], price[2], price[3], price[4]
 
 
 def _held_text(held: HeldUnits) -> str:

@@ -15,7 +15,7 @@ from metering_service.storage.roll_up import read_resolution
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests, services
 from metering_service.storage.usage_query import Cell, UsageSql, used_by
-from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
+from metering_service.usecases.ports import AT_ANY_TIME, USAGE_ROWS_MAX, Settled, UsageQuery, UsageRow
 from tallygate._server.database.engine import read_only
 
 
@@ -73,13 +73,22 @@ class SqlUsageReader:
         return await self._records(found.order_by(key.service, key.start_us, key.part))
 
     async def list_requests(
-        self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope = WHOLE_SCOPE
+        self,
+        service: str,
+        after: tuple[str, str] | None,
+        limit: int,
+        scope: UsageScope = WHOLE_SCOPE,
+        settled: Settled = AT_ANY_TIME,
     ) -> Sequence[RequestRecord]:
         """Read records of a service after that position that are in the scope, in order of (request_id, part)."""
         position = tuple_(requests.c.request_id, requests.c.part)
         page = with_counts().where(requests.c.service == service, used_by(requests, scope.teams_of(service)))
         if after is not None:
             page = page.where(position > after)
+        if settled.start_us is not None:
+            page = page.where(requests.c.settle_us >= settled.start_us)
+        if settled.end_us is not None:
+            page = page.where(requests.c.settle_us < settled.end_us)
         return await self._records(page.order_by(*position).limit(limit))
 
     async def _records(self, query: Select[Any]) -> list[RequestRecord]:

@@ -212,6 +212,18 @@ class UsageRow:
     denials: tuple[tuple[str, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """When records were settled: from the start, closed, to the end, open. None: whenever, those that run included."""
+
+    start_us: int | None = None
+    end_us: int | None = None
+
+
+AT_ANY_TIME: Final = Settled()
+"""Settled or not."""
+
+
 class UsageReader(Protocol):
     """The reading half of the metering database. What is not in the scope of a question is not there at all."""
 
@@ -230,7 +242,7 @@ class UsageReader(Protocol):
         """All parts of requests of this id on any service of `accounts/{account}`, by service, then by their start."""
 
     async def list_requests(
-        self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope
+        self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope, settled: Settled
     ) -> Sequence[RequestRecord]:
         """Records of a service in order of (request_id, part), after the given pair: `limit`, if there are as many."""
 

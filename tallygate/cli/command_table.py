@@ -60,7 +60,7 @@ PLACES: Final = {
     "model": Place("models", "app", "Models and their prices."),
     "service": Place("service_life", "app", "Inference services: their status, and how they are paid for."),
     "reservation": Place("reservations", "app", "Reservations: capacity by the minute, paid in advance."),
-    "usage": Place("usage", "app", "Usage: what was used, when, by whom, and who paid."),
+    "usage": Place("usage_export", "app", "Usage: what was used, when, by whom, and who paid."),
     "rule": Place("rate_rules", "app", "Rate rules: so many requests or tokens a period, or requests at once."),
     "budget": Place("budgets", "app", "Budgets: caps on the tokens or the money of a period."),
     "audit": Place("audit", "app", "The audit log: changes and refusals."),

@@ -6,7 +6,8 @@ import re
 
 import typer
 
-NANOS = 1_000_000_000
+from tallygate.export.amounts import NANOS, units_text
+
 _DECIMALS = 9
 _AMOUNT = re.compile(r"([+-]?)(\d{1,40})(?:\.(\d{1,9}))?")
 _NANOS = re.compile(r"[+-]?\d{1,40}n")
@@ -46,13 +47,6 @@ def parse_price(text: str | int) -> int:
 
 def format_amount(nanos: int, currency: str = "") -> str:
     """Units with all decimals that there are, at least two: `12.50 USD`, `-0.000000812 USD`."""
-    whole, _, decimals = plain_amount(nanos).partition(".")
+    whole, _, decimals = units_text(nanos).partition(".")
     sign = "-" if nanos < 0 else ""
     return f"{sign}{int(whole.lstrip('-')):,}.{decimals} {currency}".rstrip()
-
-
-def plain_amount(nanos: int) -> str:
-    """Units for programs: `-1234.50`, without separators."""
-    whole, fraction = divmod(abs(nanos), NANOS)
-    decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nanos < 0 else ''}{whole}.{decimals}"

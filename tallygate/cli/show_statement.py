@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tallygate.cli.console import facts, literal
-from tallygate.cli.money import format_amount, plain_amount
+from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
 from tallygate.cli.show_usage import input_tokens, output_tokens
 from tallygate.control.v1 import ledger_pb2, statement_pb2
+from tallygate.export.amounts import units_text
 from tallygate.metering.v1 import usage_bucket_pb2
 
 _PAYERS: Final = ("reserved", "trial", "billed", "unfunded")
@@ -98,14 +99,14 @@ def csv_rows(statement: statement_pb2.Statement, rows: Mapping[Key, Row]) -> Ite
     yield from (_total(name, totals[name], statement.currency_code) for name in before if name in totals)
     for key, row in rows.items():
         counts = (row.counts[name] if key[0] == "usage" else "" for name in _COUNTS)
-        booked = plain_amount(row.booked_nanos) if key[0] == "usage" else ""
-        yield (*key, *counts, booked, plain_amount(row.amount_nanos), statement.currency_code)
+        booked = units_text(row.booked_nanos) if key[0] == "usage" else ""
+        yield (*key, *counts, booked, units_text(row.amount_nanos), statement.currency_code)
     if (closing := "closing balance") in totals:
         yield _total(closing, totals[closing], statement.currency_code)
 
 
 def _total(name: str, nanos: int, currency: str) -> Sequence[str]:
-    return (name, "", "", "", *("" for _ in _COUNTS), "", plain_amount(nanos), currency)
+    return (name, "", "", "", *("" for _ in _COUNTS), "", units_text(nanos), currency)
 
 
 def _totals(statement: statement_pb2.Statement) -> Iterator[tuple[str, int]]:

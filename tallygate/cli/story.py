@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallygate.cli.money import NANOS, format_amount
+from tallygate.cli.money import format_amount
 from tallygate.cli.stage import CURRENCY, Stage, StoryError
 from tallygate.control.v1 import (
     account_pb2,
@@ -15,6 +15,7 @@ from tallygate.control.v1 import (
     reservation_pb2,
     team_service_pb2,
 )
+from tallygate.export.amounts import NANOS
 
 ACCOUNT = "accounts/acme"
 MODEL = "models/llama-3.1-70b"

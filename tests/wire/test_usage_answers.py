@@ -14,7 +14,7 @@ from metering_service.domain.counts import ZERO
 from metering_service.domain.denial_log import DenialLog
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.domain.usage_scope import UsageScope
-from metering_service.usecases.ports import Running, UsageQuery, UsageRow
+from metering_service.usecases.ports import Running, Settled, UsageQuery, UsageRow
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
@@ -45,7 +45,7 @@ class Reader:
         return self.records
 
     async def list_requests(
-        self, _service: str, after: tuple[str, str] | None, limit: int, _scope: UsageScope
+        self, _service: str, after: tuple[str, str] | None, limit: int, _scope: UsageScope, _settled: Settled
     ) -> Sequence[RequestRecord]:
         start = int(after[1]) + 1 if after is not None else 0
         return self.records[start : start + limit]

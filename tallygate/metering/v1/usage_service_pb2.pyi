@@ -242,22 +242,34 @@ class ListRequestUsageRequest(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SETTLE_START_TIME_FIELD_NUMBER: _builtins.int
+    SETTLE_END_TIME_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """`accounts/{account}/services/{service}`. Required."""
     page_size: _builtins.int
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    @_builtins.property
+    def settle_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only records that were settled at this time or later, if given; then none that runs."""
+
+    @_builtins.property
+    def settle_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only records that were settled before this time, if given; then none that runs."""
+
     def __init__(
         self,
         *,
         service: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        settle_start_time: _timestamp_pb2.Timestamp | None = ...,
+        settle_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settle_end_time", b"settle_end_time", "settle_start_time", b"settle_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "service", b"service", "settle_end_time", b"settle_end_time", "settle_start_time", b"settle_start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,144 @@
+"""What is exported, read from both services page by page, so that little of it is in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tallygate.cli.pages import PAGE_SIZE, all_pages
+from tallygate.cli.rpc import TIMEOUT_S, control_channel, metering_addresses, metering_channel
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    ledger_pb2,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+    statement_pb2,
+)
+from tallygate.export.aggregates import GROUPS
+from tallygate.export.focus import Bill
+from tallygate.metering.v1 import (
+    request_usage_pb2,
+    usage_bucket_pb2,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
+)
+
+DAY_S: Final = 86_400
+STEPS_AT_ONCE: Final = 1_440
+"""Number of steps that are asked for at a time, unless there are too many buckets in them."""
+
+_Usage = usage_service_pb2_grpc.UsageServiceStub
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From its start, closed, to its end, open."""
+
+    start: Timestamp
+    end: Timestamp
+
+
+class Source:
+    """The usage and the costs of an account, or of one service. `name`: as in the contract."""
+
+    def __init__(self, name: str, control: str, metering: list[str] | None) -> None:
+        self._name = name
+        self._control = control
+        self._metering = metering_addresses(metering)[0]
+
+    def records(self, span: Span) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
+        """Records that were settled in the span, service by service."""
+        with metering_channel(self._metering) as channel:
+            stub = _Usage(channel)
+            for service in self._services(stub, span):
+                request = usage_service_pb2.ListRequestUsageRequest(
+                    service=service, page_size=PAGE_SIZE, settle_start_time=span.start, settle_end_time=span.end
+                )
+                yield from _record_pages(stub, request)
+
+    def aggregates(
+        self, span: Span, step: Duration, labels: Sequence[str]
+    ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
+        """Sums by step and by all that aggregates are told apart by."""
+        return self._buckets(span, step, (*GROUPS, *(f"label:{key}" for key in labels)))
+
+    def days(self, start: Timestamp, end: Timestamp) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
+        """Sums by day, service and team."""
+        return self._buckets(Span(start, end), Duration(seconds=DAY_S), ("service", "team"))
+
+    def bill(self, month: str, time_zone: str, provider: str) -> tuple[Bill, list[statement_pb2.StatementLine]]:
+        """Whose costs they are, of which month, and the reservations that were bought in it."""
+        with control_channel(self._control) as channel:
+            stub = account_service_pb2_grpc.AccountServiceStub(channel)
+            asked = account_service_pb2.GetAccountRequest(name=self._name)
+            account = stub.GetAccount(asked, timeout=TIMEOUT_S).account
+            request = account_service_pb2.GetStatementRequest(account=self._name, month=month, time_zone=time_zone)
+            statement = stub.GetStatement(request, timeout=TIMEOUT_S).statement
+        bought = [line for line in statement.lines if line.kind == ledger_pb2.LEDGER_ENTRY_KIND_RESERVATION]
+        names = account.name, account.display_name or account.name
+        bill = Bill(*names, account.currency_code, statement.start_time, statement.end_time, provider)
+        return bill, bought
+
+    def models(self) -> dict[str, str]:
+        """The models of the account's services, by name; deleted services included."""
+        account = self._name.partition("/services/")[0]
+        request = lifecycle_service_pb2.ListInferenceServicesRequest(account=account, show_deleted=True)
+        with control_channel(self._control) as channel:
+            stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+            found = all_pages(stub.ListInferenceServices, request, "inference_services").inference_services
+        return {one.name: one.model for one in found}
+
+    def _services(self, stub: usage_service_pb2_grpc.UsageServiceStub, span: Span) -> list[str]:
+        if "/services/" in self._name:
+            return [self._name]
+        request = usage_service_pb2.QueryUsageRequest(
+            services=[self._name], start_time=span.start, end_time=span.end, group_by=["service"]
+        )
+        return [bucket.group["service"] for bucket in stub.QueryUsage(request, timeout=TIMEOUT_S).buckets]
+
+    def _buckets(
+        self, span: Span, step: Duration, groups: Sequence[str]
+    ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
+        """Asks for many steps at a time, and for half as many wherever there are too many buckets in them."""
+        start_s, end_s, steps = span.start.seconds, span.end.seconds, STEPS_AT_ONCE
+        with metering_channel(self._metering) as channel:
+            stub = _Usage(channel)
+            while start_s < end_s:
+                until_s = min(end_s, start_s + steps * step.seconds)
+                request = usage_service_pb2.QueryUsageRequest(
+                    services=[self._name],
+                    start_time=Timestamp(seconds=start_s),
+                    end_time=Timestamp(seconds=until_s),
+                    step=step,
+                    group_by=groups,
+                )
+                try:
+                    buckets = stub.QueryUsage(request, timeout=TIMEOUT_S).buckets
+                except grpc.RpcError as error:
+                    if steps == 1 or error.code() != grpc.StatusCode.INVALID_ARGUMENT:
+                        raise
+                    steps //= 2
+                    continue
+                yield buckets
+                start_s = until_s
+
+
+def _record_pages(
+    stub: usage_service_pb2_grpc.UsageServiceStub, request: usage_service_pb2.ListRequestUsageRequest
+) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
+    """The pages of one service. The next one is on its way while the one before is written."""
+    coming = stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
+    while True:
+        page = coming.result()
+        if page.next_page_token:
+            request.page_token = page.next_page_token
+            coming = stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
+        yield page.request_usages
+        if not page.next_page_token:
+            return
