@@ -1,12 +1,13 @@
 # Everything here works in .venv, which is made on first use and again when pyproject.toml changes.
 PYTHON ?= python3
 JOBS ?= 2
+FOCUS_PYTHON ?= python3.12
 BIN := .venv/bin
 RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture upgrade bench format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture upgrade bench validate-focus format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,14 @@ bench: .venv/dev  ## what it can do next to what the transport can: CASES="strea
 	$(RUN) -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick) \
 		$(if $(AGAINST),--against $(AGAINST))
+
+validate-focus: .venv/dev .venv/focus  ## what the official validator says of exported costs; FOCUS_PYTHON=python3.12
+	$(BIN)/python scripts/validate_focus.py .venv/focus
+
+.venv/focus: | .venv/dev
+	$(FOCUS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))'
+	$(FOCUS_PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check 'focus-validator==2.2.1' 'pyarrow<26'
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)

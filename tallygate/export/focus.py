@@ -113,7 +113,9 @@ class FocusFile:
                     "ChargeFrequency": "One-Time",
                     "ChargePeriodStart": utc(self._bill.start),
                     "ChargePeriodEnd": utc(self._bill.end),
-                    "PricingQuantity": str(line.entry_count),
+                    # What covers future charges is not effective at its purchase, says FOCUS.
+                    "EffectiveCost": units_text(0),
+                    "PricingQuantity": quantity(line.entry_count),
                     "PricingUnit": "Reservations",
                 }
             )
@@ -137,16 +139,16 @@ class FocusFile:
                 "ChargeFrequency": "Usage-Based",
                 "ChargePeriodStart": utc(bucket.start_time),
                 "ChargePeriodEnd": utc(bucket.end_time),
-                "ConsumedQuantity": str(tokens),
+                "ConsumedQuantity": quantity(tokens),
                 "ConsumedUnit": TOKENS,
-                "PricingQuantity": str(tokens),
+                "PricingQuantity": quantity(tokens),
                 "PricingUnit": TOKENS,
                 "x_Payer": payer,
                 "x_RequestCount": str(bucket.request_count),
             }
 
     def _charge(self, service: str, team: str, cost_nanos: int) -> dict[str, str]:
-        """What all lines have; the four costs are one, since there are no discounts."""
+        """What all lines have; the four costs of usage are one, since there are no discounts."""
         bill, cost = self._bill, units_text(cost_nanos)
         costs = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost)
         names = ("HostProviderName", "InvoiceIssuerName", "ProviderName", "PublisherName", "ServiceProviderName")
@@ -170,6 +172,11 @@ class FocusFile:
             "Tags": json.dumps({"team": team} if team else {}),
             "x_Model": self._models.get(service, ""),
         }
+
+
+def quantity(count: int) -> str:
+    """A count as FOCUS writes quantities: readers of files take one without a point for an integer, which it is not."""
+    return f"{count}.0"
 
 
 def utc(time: Timestamp) -> str:
