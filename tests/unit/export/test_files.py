@@ -23,7 +23,7 @@ from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb
 INT64_MAX = 2**63 - 1
 
 
-def record(request_id: str = "r1", **facts: int) -> request_usage_pb2.RequestUsage:
+def record(request_id: str = "r1", cost_nanos: int = 0) -> request_usage_pb2.RequestUsage:
     """A settled request."""
     usage = token_usage_pb2.TokenUsage(input_tokens=812, reasoning_tokens=131)
     made = request_usage_pb2.RequestUsage(
@@ -33,7 +33,7 @@ def record(request_id: str = "r1", **facts: int) -> request_usage_pb2.RequestUsa
         part="p",
         state=request_usage_pb2.SETTLEMENT_STATE_FINISHED,
         usage=usage,
-        receipt=receipt_pb2.Receipt(usage=usage, billed=usage, price_version=1, revision=1, **facts),
+        receipt=receipt_pb2.Receipt(usage=usage, billed=usage, price_version=1, revision=1, cost_nanos=cost_nanos),
         labels={"project": "=1+1", "b": "ü"},
         team="red",
     )
@@ -148,7 +148,8 @@ def test_each_count_of_a_receipt_has_its_column() -> None:
     """In the order of the columns: what a payer gave of a kind is nowhere else."""
     for payer in PAYERS:
         for kind in KINDS:
-            receipt = receipt_pb2.Receipt(**{payer: token_usage_pb2.TokenUsage(**{kind: 7})})
+            receipt = receipt_pb2.Receipt()
+            setattr(getattr(receipt, payer), kind, 7)
             names = [column.name for column in RECORD_COLUMNS]
             row = dict(zip(names, record_row(request_usage_pb2.RequestUsage(receipt=receipt)), strict=True))
             assert [name for name, value in row.items() if value == 7] == [f"{payer}_{kind}"]
