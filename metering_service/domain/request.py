@@ -63,9 +63,10 @@ class Request:
         running: Where its latest counts are; None before it runs, and once it is booked.
         slot: Which of them are its own.
         lowered_from: Tokens of each class that may be on record of this part, where less has been said since.
+        said: The counts of reports that were looked at: `tally` has the others' as well.
     """
 
-    _tally: Tally
+    said: Tally
 
     __slots__ = (  # noqa: RUF023  # in groups
         # What it is.
@@ -103,7 +104,7 @@ class Request:
         "booked_us",
         "is_corrected",
         # Its counts.
-        "_tally",
+        "said",
         "running",
         "slot",
         "lowered_from",
@@ -133,7 +134,7 @@ class Request:
         self.running: RunningCounts | None = None
         self.slot = NO_SLOT
         self.lowered_from = NOTHING_LOWERED
-        self._tally = NOTHING
+        self.said = NOTHING
         self.held = NOTHING_HELD
         self.booked = NOTHING_USED
         self.receipt = NOT_BOOKED
@@ -158,12 +159,12 @@ class Request:
     def run_in(self, running: RunningCounts) -> None:
         """It begins to run on this node."""
         self.running, self.slot = running, running.take(self)
-        running.set(self.slot, self._tally.counts)
+        running.set(self.slot, self.said.counts)
 
     def run_no_more(self) -> None:
         """It is booked: its slot is free for another one."""
         if self.running is not None:
-            self._tally = self.tally
+            self.said = self.tally
             self.running.give_back(self.slot)
             self.running, self.slot = None, NO_SLOT
 
@@ -214,21 +215,21 @@ class Request:
         """Cumulative output class, the predecessor's part included."""
         if self.running is not None:
             return self.running.lines[self.slot * LINE + TOTAL]
-        return self._tally.output[1]
+        return self.said.output[1]
 
     @property
     def tally(self) -> Tally:
         """The merged counts of all reports so far."""
-        running, tally = self.running, self._tally
+        running, tally = self.running, self.said
         if running is not None and running.lines[self.slot * LINE + TOTAL] > tally.output[1]:
-            tally = self._tally = tally.merge(Tally.of(Counts(*running.kinds(self.slot)), finish=False))
+            tally = self.said = tally.merge(Tally.of(Counts(*running.kinds(self.slot)), finish=False))
         return tally
 
     @tally.setter
     def tally(self, tally: Tally) -> None:
-        if tally.input[1] < self._tally.input[1] or tally.output[1] < self.output_tokens:
+        if tally.input[1] < self.said.input[1] or tally.output[1] < self.output_tokens:
             self._note_lowered()
-        self._tally = tally
+        self.said = tally
         if self.running is not None:
             self.running.dismiss(self.slot)
             self.running.set(self.slot, tally.counts)

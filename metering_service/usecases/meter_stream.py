@@ -21,8 +21,9 @@ from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Outcome, Parked, PendingCommits
 from metering_service.usecases.state.waiting_room import account_of
 from metering_service.usecases.stream_columns import UNORDERED_ENTRY, ColumnRoad
+from metering_service.usecases.stream_finishes import FinishRoad
 from metering_service.usecases.stream_memory import StreamMemory
-from metering_service.usecases.stream_messages import AUTHORIZE, PROGRESS, Outgoing, Raised, WireReport
+from metering_service.usecases.stream_messages import AUTHORIZE, FINISH, PROGRESS, Outgoing, Raised, WireReport
 from metering_service.usecases.stream_watermark import DurableWatermark
 from tallygate._access.rights import Rights
 from tallygate._access.scope import scope_of_resource
@@ -66,11 +67,12 @@ class MeterStream:
         self.look_ups_for_work = LookUpRate(node.settings.key_look_ups_per_s)
         self._columns = ColumnRoad(node, self._handles, self._follow)
         self._said = self._columns.said
-        self._handles_max = HANDLES_MAX
-        self._coalesces = False
+        self._finishes = FinishRoad(
+            node, self, self._memory, self._handles, following=self._following, teams=self._teams
+        )
+        self._handles_max, self._coalesces = HANDLES_MAX, False
         self._unanswered_messages = 0
-        self._has_news = False
-        self._is_leaving = False
+        self._has_news = self._is_leaving = False
 
     def take(
         self,
@@ -154,12 +156,15 @@ class MeterStream:
                     dirty[known.slot] = 1
                     counted = True
                     continue
-            self._decide(self._decode(report, self._memory.service_of(report)), sequence, pending)
-            lines, dirty = running.line_writer, running.dirty
+            if report.phase != FINISH or not self._finishes.take(report, pending):
+                self._finishes.book(pending)
+                self._decide(self._decode(report, self._memory.service_of(report)), sequence, pending)
+                lines, dirty = running.line_writer, running.dirty
             room -= 1
             if not room:
                 self._undecided = sequence + 1
                 break
+        self._finishes.book(pending)
         if counted:
             self._node.checkpoints.await_counts(pending)
         return not room

@@ -43,6 +43,11 @@ class StreamMemory:
         """The service that was named for a request; empty where none is remembered."""
         return self._names.get(request_id, "")
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether any resume tokens are kept."""
+        return bool(self._tokens)
+
     def show_key(self, report: Report) -> None:
         """Keep the API key of a report until that has led to a service."""
         self._shown[report.request_id] = ShownKey(report.key_sha256, report.model, report.source_address)

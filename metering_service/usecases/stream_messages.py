@@ -1,7 +1,8 @@
 """What comes and goes on a Meter stream, as the stream itself sees it. It knows no wire."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision, Grant
 from metering_service.domain.report import Phase
@@ -10,6 +11,10 @@ PROGRESS: Final = Phase.PROGRESS.value
 """Phase of a progress report, as it is on the wire."""
 AUTHORIZE: Final = Phase.AUTHORIZE.value
 """Phase of a report that asks for leave, as it is on the wire."""
+FINISH: Final = Phase.FINISH.value
+"""Phase of a report on a request that has ended, as it is on the wire."""
+COUNTS_NUMBER: Final = 4
+"""Number of the field with the counts: lower ones say whose they are, higher ones what is special about a report."""
 
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""
@@ -43,6 +48,9 @@ class WireReport(Protocol):
     @property
     def usage(self) -> WireUsage:
         """Its counts."""
+
+    def ListFields(self) -> Sequence[tuple[Any, Any]]:  # noqa: N802  # as messages have it
+        """What it says: descriptions of fields and their values, by number."""
 
 
 class Raised(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.decision import Decision
-from metering_service.domain.kept_units import NOTHING_KEPT
+from metering_service.domain.kept_units import NOTHING_KEPT, Kept
 from metering_service.domain.lease import Lease
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
@@ -94,14 +94,34 @@ class WriteBuffer:
         self.put(request)
         if booking.kept is not NOTHING_KEPT:
             pending.kept.append((service, request, booking.kept))
-        for lease in service.leases.values():
-            if lease.booked != lease.committed:
-                pending.leases[lease.lease_id] = lease
+        self._note_consumption(service)
         if request.stamp.pots:
             for lease in service.pot_leases(request):
                 if lease.booked != lease.committed:
                     pending.leases[lease.lease_id] = lease
         self.on_work()
+
+    def put_first_bookings(self, service: ServiceState, requests: Sequence[Request], kept: Kept) -> None:
+        """Write what was booked of requests of a service that are charged to no limit; `kept`: of all of them."""
+        pending, last = self._pending, requests[0]
+        if pending.first_us is None:
+            pending.first_us = last.booked_us
+        totals = self._totals_of(service.name, service.uid, last.stamp, last.labels)
+        for request in requests:
+            if request.stamp is not last.stamp or request.labels != last.labels:
+                last, totals = request, self._totals_of(service.name, service.uid, request.stamp, request.labels)
+            totals.add(request.receipt)
+            totals.request_count += 1
+            self.put(request)
+        if kept is not NOTHING_KEPT:
+            pending.kept.append((service, last, kept))
+        self._note_consumption(service)
+        self.on_work()
+
+    def _note_consumption(self, service: ServiceState) -> None:
+        for lease in service.leases.values():
+            if lease.booked != lease.committed:
+                self._pending.leases[lease.lease_id] = lease
 
     def enter_unauthorised(self, service: ServiceState, request: Request) -> None:
         """Enter a finish without authorisation, unless another node was faster; then `on_unauthorised` is called."""
@@ -174,6 +194,10 @@ class WriteBuffer:
             add_callback(self._in_flight.durable_callbacks, callback)
         else:
             callback()
+
+    def when_gathered(self, callback: Callable[[], None]) -> None:
+        """Call back once what is gathered now is committed; as `add_callback` says."""
+        add_callback(self._pending.durable_callbacks, callback)
 
     def count_denial(self, service: ServiceState, stamp: Stamp, decision: Decision) -> None:
         """Statistics only: a denial moves no pot."""

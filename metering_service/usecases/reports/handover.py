@@ -64,8 +64,12 @@ def ends_chain(node: Node, waiter: Waiter, request: Request | None) -> bool:
 
 def runs_long(node: Node, request: Request) -> bool:
     """Whether a request has run for as long as a finish waits elsewhere; the slack is for clocks that run apart."""
-    waited_us = (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
-    return node.clock.now_us() - request.start_us >= waited_us
+    return node.clock.now_us() - request.start_us >= longest_us(node)
+
+
+def longest_us(node: Node) -> int:
+    """How long a request has run when its finish no longer waits elsewhere."""
+    return (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
 
 
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:

@@ -13,8 +13,12 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.price import Price
 from metering_service.domain.report import Phase, Report
+from metering_service.usecases import meter_stream
 from metering_service.usecases.reports import process
 from metering_service.usecases.reports.plain import NOT_PLAIN, authorise_plainly
+from metering_service.usecases.stream_finishes import FinishRoad
+from metering_service.usecases.stream_messages import COUNTS_NUMBER
+from tallygate.metering.v1.report_pb2 import TokenReport
 from tests.harness.metering.budgets import ACCOUNT_NAME, put_budget
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.rules import put_rule
@@ -57,6 +61,7 @@ def long_way() -> AbstractContextManager[Any]:
     stack = ExitStack()
     for road in ("authorise_plainly", "finish_plainly"):
         stack.enter_context(patch.object(process, road, lambda *_: NOT_PLAIN))
+    stack.enter_context(patch.object(FinishRoad, "take", lambda *_: False))
     return stack
 
 
@@ -137,3 +142,35 @@ def test_what_is_plain_takes_the_plain_road() -> None:
         assert isinstance(answer, Decision)
         assert answer.allowed
         fleet["a"].node.services[f"{NAME}{service}"].open.pop("second")
+
+
+@pytest.mark.skipif(IS_COMPILED, reason="what is compiled takes no patches")
+def test_bare_finishes_are_booked_together() -> None:
+    """Of all services in one message, whatever stands between them; each of their requests is on record."""
+    fleet = Fleet()
+    for service in ("money", "trial"):
+        config = fleet.control.put(running(f"{NAME}{service}", **SERVICES[service]))
+        fleet.control.trial(config, 10**6)
+    fleet.control.top_up(10**12)
+    fleet.run(ms=20)
+    client = Client(fleet["a"])
+    names = {f"{each}-{number}": f"{NAME}{each}" for each in ("money", "trial") for number in range(5)}
+    for request_id, service in names.items():
+        client.say(report(Phase.AUTHORIZE, request_id, Counts(10), service=service))
+    fleet.run(ms=100)
+    finishes = [report(Phase.FINISH, request_id, Counts(10, 0, 0, 5), service="") for request_id in names]
+    with patch.object(meter_stream, "process", side_effect=AssertionError("a bare finish took the long way")):
+        client.send(*finishes)
+    before = client.durable
+    fleet.run(ms=40)
+    client.hear()
+    assert (before, client.durable) == (10, 20)
+    ended = {each.request_id: each.receipt for each in fleet.database.requests.values() if each.state != "open"}
+    assert {request_id: receipt.usage.total for request_id, receipt in ended.items()} == dict.fromkeys(names, 15)
+    assert all(receipt.trial.total == 15 * (request_id[0] == "t") for request_id, receipt in ended.items())
+
+
+def test_nothing_beyond_the_counts_is_said_by_a_lower_number() -> None:
+    """What tells that a finish says its counts alone."""
+    below = {field.name for field in TokenReport.DESCRIPTOR.fields if field.number <= COUNTS_NUMBER}
+    assert below == {"request_id", "service", "phase", "usage"}
