@@ -312,3 +312,28 @@ def test_what_repeats_counts_that_a_checkpoint_has_gathered_is_durable_with_its_
     rig.buffer.end_commit()
     other.hear()
     assert other.durable == 1
+
+
+def test_reports_of_a_request_that_another_stream_took_along_are_looked_at(client: Client) -> None:
+    """They take it back, with all that was counted meanwhile; so nothing passes by what this stream knew of it."""
+    client.say(report(AUTHORIZE, "r1", Counts(10)))
+    client.send(report(PROGRESS, "r1", Counts(10, output=5)))
+    client.send(report(PROGRESS, "r1", Counts(10, output=6)))
+    other = Client(client.rig)
+    other.send(report(PROGRESS, "r1", Counts(10, output=20)))
+    client.send(report(PROGRESS, "r1", Counts(10, output=7), service=""))
+    request = client.rig.node.services[SERVICE].open["r1"]
+    assert request.counts.output == 20
+    assert request.session is client.session
+
+
+def test_reports_of_a_request_that_ended_elsewhere_are_not_counted_for_another(client: Client, fleet: Fleet) -> None:
+    """Which has by now what its counts were kept in."""
+    client.say(report(AUTHORIZE, "r1", Counts(10)))
+    client.send(report(PROGRESS, "r1", Counts(10, output=5)))
+    other = Client(client.rig)
+    other.send(report(FINISH, "r1", Counts(10, output=5)))
+    fleet.run(ms=200)
+    other.say(report(AUTHORIZE, "r2", Counts(10)))
+    client.send(report(PROGRESS, "r1", Counts(10, output=9), service=""))
+    assert client.rig.node.services[SERVICE].open["r2"].counts.output == 0
