@@ -55,9 +55,8 @@ def test_an_entry_says_what_a_report_would(fleet: Fleet, client: Client) -> None
     client.send_columns({1: 7, 2: 8, 3: 9})
     assert client.answered == client.sequence
     assert (client.decisions, client.grants) == ([], [])
-    assert [counts_of(client, f"r{number}") for number in range(1, 4)] == [
-        INPUT._replace(output=output) for output in (7, 8, 9)
-    ]
+    for number, output in ((1, 7), (2, 8), (3, 9)):
+        assert counts_of(client, f"r{number}") == INPUT._replace(output=output)
     assert client.durable < client.sequence
     fleet.run(ms=200)
     client.hear()
@@ -116,6 +115,27 @@ def test_a_repeat_is_not_durable_before_what_it_repeats(fleet: Fleet, client: Cl
     rig.buffer.end_commit()
     client.hear()
     assert client.durable == client.sequence
+
+
+@pytest.mark.parametrize("step", ["changed", "gathered", "under way"])
+def test_a_repeat_is_not_durable_before_what_another_stream_said(fleet: Fleet, client: Client, step: str) -> None:
+    """A server that comes back may ask again, which says no output, and then say what is known by an entry."""
+    client.send_columns({1: 70})
+    client.close()
+    if step != "changed":
+        list(client.rig.checkpoints.sweep(begins=True))
+    if step == "under way":
+        client.rig.buffer.begin_commit()
+    again = Client(client.rig)
+    again.send(report(AUTHORIZE, "r1", INPUT, handle=1))
+    again.send_columns({1: 70})
+    assert passes(again, 1, "r1")
+    assert again.answered == again.sequence > again.durable
+    if step == "under way":
+        client.rig.buffer.end_commit()
+    fleet.run(ms=200)
+    again.hear()
+    assert again.durable == again.sequence
 
 
 def test_an_entry_without_output_says_that_the_input_was_taken_in(fleet: Fleet, client: Client) -> None:
