@@ -37,6 +37,12 @@ def notes_of(changelog: str, version: str) -> str:
     return sections[name] + "\n"
 
 
+def require_clean(version: str) -> None:
+    """Refuse the version of a working copy with changes, which ends with a day. Raises ReleaseError."""
+    if re.search(r"\.d\d{8}$", version):
+        raise ReleaseError("The working copy has changes that are not committed; commit them, or put them aside.")
+
+
 def main() -> None:
     """Build, check, describe."""
     argparse.ArgumentParser(description=__doc__).parse_args()
@@ -55,6 +61,7 @@ def _release() -> None:
     _run(build)  # the sdist, and the pure wheel from it: so that the sdist is complete
     (pure,) = RELEASE.glob("*-py3-none-any.whl")
     version = pure.name.split("-")[1]
+    require_clean(version)
     (RELEASE / "notes.md").write_text(notes_of((ROOT / "CHANGELOG.md").read_text(), version))
     # From an sdist again: in the working copy the compiler's plug-in would move pyproject.toml away meanwhile.
     _run(build, COMPILED)

@@ -1,0 +1,89 @@
+"""The compose file as far as it goes without containers: secrets are made, both services run by what it says."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import control_service.settings
+import metering_service.settings
+from tallygate._security import Security
+from tallygate.probe import problem_of
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.command import tallygate
+from tests.harness.programs.one_service import enable_at
+from tests.harness.programs.programs import Pair, start
+
+COMPOSE = Path(__file__).parents[2] / "deploy" / "compose" / "compose.yaml"
+
+
+def make_secrets(command: str, folder: Path) -> None:
+    """Runs what the container `secrets` runs, in a folder of ours; whose files they are is another matter."""
+    script = re.sub(r"^chown .*$", "", command.replace("$$", "$").replace("/secrets", str(folder)), flags=re.MULTILINE)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["sh", "-euc", script], check=True, capture_output=True, env={**os.environ, "PATH": path})
+
+
+def said(module: Any, variables: Mapping[str, str]) -> list[str]:
+    """The options that say the same as these variables."""
+    found = []
+    for action in module._options({}).parser._actions:
+        name = re.search(r"\[(TALLYGATE_\w+)", action.help or "")
+        if name and name[1] in variables:
+            found += [action.option_strings[0], variables[name[1]]]
+    assert len(found) == 2 * len(variables)
+    return found
+
+
+async def test_the_pair_runs_as_the_file_says(tmp_path: Path, postgres_url: str) -> None:
+    """A second start makes no new secrets; probes succeed, a request is let in, and the doctor has no complaint."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    for _ in range(2):
+        await asyncio.to_thread(make_secrets, services["secrets"]["command"][0], secrets)
+    assert (secrets / "pgpass").read_text().strip().endswith((secrets / "postgres-password").read_text())
+
+    def variables(name: str, **ours: str) -> dict[str, str]:
+        stated = {key: value.replace("/secrets", str(secrets)) for key, value in services[name]["environment"].items()}
+        return {key: re.sub(r"^0\.0\.0\.0:\d+$", "127.0.0.1:0", value) for key, value in {**stated, **ours}.items()}
+
+    security = Security(ca_file=secrets / "tls" / "ca.pem", token_file=secrets / "operator.token")
+    async with fresh_database(postgres_url) as control_url, fresh_database(postgres_url) as metering_url:
+        pair = Pair(tmp_path, control_url, metering_url)
+        try:
+            options = said(control_service.settings, variables("control", TALLYGATE_CONTROL_DATABASE_URL=control_url))
+            control = await start("control_service", options, tmp_path / "control.log", security)
+            pair.programs["control"] = control
+            ours = {
+                "TALLYGATE_METERING_DATABASE_URL": metering_url,
+                "TALLYGATE_CONTROL_ADDRESS": control.mtls_address.replace("0.0.0.0", "127.0.0.1"),  # noqa: S104  # if so
+            }
+            options = said(metering_service.settings, variables("metering", **ours))
+            node = await start("metering_service", options, tmp_path / "metering.log", security)
+            pair.programs["node-1"] = node
+            for name, program in (("control", control), ("metering", node)):
+                asked = services[name]["healthcheck"]["test"][-1]
+                assert await asyncio.to_thread(problem_of, program.address, asked, str(security.ca_file)) == ""
+            assert "does not answer" in await asyncio.to_thread(problem_of, control.address, "", "")
+            await enable_at(control.address, security)
+            proof = ("--ca", str(security.ca_file), "--token-file", str(security.token_file))
+            where = ("--control", control.address, "--metering", node.address, "--json")
+            examined = await asyncio.to_thread(tallygate, *proof, "doctor", *where)
+            assert (examined.status, examined.json["found"]) == (0, []), examined.out
+            await pair.stop()
+        finally:
+            await pair.kill()
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", "127.0.0.1:1"])
+def test_a_probe_says_what_is_wrong(wrong: str) -> None:
+    """In a sentence, whether the address is none or nobody is there."""
+    assert problem_of(wrong, "", "")

@@ -1,0 +1,46 @@
+"""What is said of a release."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "scripts" / "release.py"
+SPEC = importlib.util.spec_from_file_location("release", PATH)
+assert SPEC is not None
+assert SPEC.loader is not None
+release = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(release)
+
+CHANGELOG = """# Changelog
+
+## [Unreleased]
+
+- Newest.
+
+## [0.2.0] - 2026-12-01
+
+- Second.
+
+## [0.1.0] - 2026-11-01
+"""
+
+
+@pytest.mark.parametrize(("version", "notes"), [("0.2.1.dev3+gabc", "- Newest.\n"), ("0.2.0", "- Second.\n")])
+def test_notes_are_those_of_the_version(version: str, notes: str) -> None:
+    """A development version has what is not released yet."""
+    assert release.notes_of(CHANGELOG, version) == notes
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.3.0"])
+def test_a_release_without_notes_is_refused(version: str) -> None:
+    """Whether its section is empty or missing."""
+    with pytest.raises(release.ReleaseError, match=r"nothing under \[0"):
+        release.notes_of(CHANGELOG, version)
+
+
+def test_a_working_copy_with_changes_is_no_release() -> None:
+    """Its version ends with a day."""
+    with pytest.raises(release.ReleaseError, match="not committed"):
+        release.require_clean("0.2.1.dev3+gabc.d20261201")
+    release.require_clean("0.2.1.dev3+gabc")
