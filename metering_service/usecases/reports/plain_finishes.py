@@ -25,7 +25,7 @@ class PlainFinishes:
         self._reporter = reporter
         self._now_us = node.clock.now_us()
         self._long_us = self._now_us - longest_us(node)
-        self._is_plain = not (service.outage or node.keys.of_request or node.keys.unfollowed) and bool(service.uid)
+        self._is_plain = service.outage is None and bool(service.uid)
         self._ended: list[Request] = []
         self._held_tokens = self._used_tokens = self._held_nanos = self._used_nanos = self._kept_nanos = 0
 
@@ -60,7 +60,10 @@ class PlainFinishes:
             service.lease(PotKind.MONEY).book(self._held_nanos - self._kept_nanos, self._used_nanos)
         kept = Kept(Used(0, 0, 0, self._kept_nanos)) if self._kept_nanos else NOTHING_KEPT
         node.buffer.put_first_bookings(service, self._ended, kept)
+        keys = node.keys if node.keys.of_request or node.keys.unfollowed else None
         for request in self._ended:
+            if keys is not None:
+                keys.ended(request)
             node.silent.pop(request, None)
             node.unpaid.pop(request, None)
             service.finished[request.request_id] = request

@@ -72,6 +72,24 @@ def test_what_goes_on_is_told_to_stop_each_time_and_its_finish_is_paid_as_author
     assert not fleet["a"].node.keys.of_request
 
 
+def test_finishes_that_are_booked_together_are_their_keys() -> None:
+    """And are followed no longer, each of them."""
+    fleet = with_key()
+    fleet.control.put_key("other")
+    client = Client(fleet["a"])
+    shown = {"r1": "k", "r2": "k", "r3": "other", "r4": "k"}
+    for request_id, key in shown.items():
+        allowed(client.say(by_key(AUTHORIZE, key, request_id, counts=Counts(10))))
+    assert len(fleet["a"].node.keys.of_request) == 4
+    client.send(*(report(FINISH, request_id, Counts(10, output=4), service="") for request_id in shown))
+    assert not fleet["a"].node.keys.of_request
+    fleet.run(ms=100)
+    booked = {each.request_id: (each.credential, each.counts.total) for each in fleet.database.requests.values()}
+    assert booked == {request_id: (f"uid-{key}", 14) for request_id, key in shown.items()}
+    totals = {key.credential: cell.request_count for key, cell in fleet.database.aggregates.items()}
+    assert totals == {"uid-k": 3, "uid-other": 1}
+
+
 def test_a_key_that_opens_again_lets_its_requests_go_on() -> None:
     """Enabled again before they ended."""
     fleet = with_key()
