@@ -12,10 +12,11 @@ trap 'rm -rf "$folder"' EXIT
 home=$(echo "$folder"/venv/lib/python3.*/site-packages)
 
 names="BilledCost,BillingAccountId,BillingAccountName,BillingCurrency,BillingPeriodEnd,BillingPeriodStart,ChargeCategory"
-names+=",ChargeClass,ChargeDescription,ChargePeriodEnd,ChargePeriodStart,ContractedCost,EffectiveCost,InvoiceId"
-names+=",InvoiceIssuerName,ListCost,PricingQuantity,PricingUnit,ProviderName,PublisherName,ServiceCategory,ServiceName"
+names+=",ChargeClass,ChargeDescription,ChargeFrequency,ChargePeriodEnd,ChargePeriodStart,ContractedCost,EffectiveCost,InvoiceId"
+names+=",InvoiceIssuerName,ListCost,PricingQuantity,PricingUnit,ProviderName,PublisherName,ServiceCategory"
+names+=",ServiceName,ServiceSubcategory"
 line() { # the InvoiceId, the PricingQuantity
-    echo "0.50,a1,Acme,USD,2026-11-01T00:00:00Z,2026-10-01T00:00:00Z,Usage,,Tokens,2026-10-06T00:00:00Z,2026-10-05T00:00:00Z,0.50,0.50,$1,Example,0.50,$2,Tokens,Example,Example,AI and Machine Learning,Inference"
+    echo "0.50,a1,Acme,USD,2026-11-01T00:00:00Z,2026-10-01T00:00:00Z,Usage,,Tokens,Usage-Based,2026-10-06T00:00:00Z,2026-10-05T00:00:00Z,0.50,0.50,$1,Example,0.50,$2,Tokens,Example,Example,AI and Machine Learning,Inference,Generative AI"
 }
 validate() { # a file: the rules that fail, and the exit status
     (cd "$home" && "$folder/venv/bin/focus-validator" --data-file "$1" --validate-version 1.2.0.1 --block-download) \

@@ -25,8 +25,8 @@ def decode_create(request: account_service_pb2.CreateAccountRequest) -> NewAccou
             account_id=fields.account("name", request.name),
             display_name=fields.text("display_name", request.display_name),
             currency_code=fields.currency("currency_code", request.currency_code, CURRENCY_DEFAULT),
-            credit_limit_nanos=fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX),
-            overdue_floor_nanos=fields.number("overdue_floor_nanos", floor, 0, AMOUNT_NANOS_MAX),
+            credit_limit_nanos=fields.nanos("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX),
+            overdue_floor_nanos=fields.nanos("overdue_floor_nanos", floor, 0, AMOUNT_NANOS_MAX),
             overdue_policy=_decode_policy(fields, request.overdue_policy) or OverduePolicy.STOP_ALL,
         )
 
@@ -35,8 +35,8 @@ def decode_update(request: account_service_pb2.UpdateAccountRequest) -> tuple[st
     """The account's id and its new settings. Raises InvalidRequestError."""
     with Fields() as fields:
         display_name = fields.text("display_name", request.display_name)
-        limit = fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX)
-        floor = fields.number("overdue_floor_nanos", request.overdue_floor_nanos, 0, AMOUNT_NANOS_MAX)
+        limit = fields.nanos("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX)
+        floor = fields.nanos("overdue_floor_nanos", request.overdue_floor_nanos, 0, AMOUNT_NANOS_MAX)
         return fields.account("name", request.name), AccountUpdate(
             display_name=display_name if request.HasField("display_name") else None,
             credit_limit_nanos=limit if request.HasField("credit_limit_nanos") else None,
@@ -48,7 +48,7 @@ def decode_update(request: account_service_pb2.UpdateAccountRequest) -> tuple[st
 def decode_top_up(request: account_service_pb2.TopUpAccountRequest) -> tuple[str, Line]:
     """The account's id and the line to write. Raises InvalidRequestError."""
     with Fields() as fields:
-        amount = fields.number("amount_nanos", request.amount_nanos, 1, AMOUNT_NANOS_MAX)
+        amount = fields.nanos("amount_nanos", request.amount_nanos, 1, AMOUNT_NANOS_MAX)
         reason = fields.text("reason", request.reason, REASON_MAX)
         return fields.account("name", request.name), Line(LedgerEntryKind.TOP_UP, amount, reason)
 
@@ -56,7 +56,7 @@ def decode_top_up(request: account_service_pb2.TopUpAccountRequest) -> tuple[str
 def decode_adjust(request: account_service_pb2.AdjustAccountRequest) -> tuple[str, Line]:
     """The account's id and the line to write. Raises InvalidRequestError."""
     with Fields() as fields:
-        amount = fields.number("amount_nanos", request.amount_nanos, -AMOUNT_NANOS_MAX, AMOUNT_NANOS_MAX)
+        amount = fields.nanos("amount_nanos", request.amount_nanos, -AMOUNT_NANOS_MAX, AMOUNT_NANOS_MAX)
         if amount == 0:
             fields.refuse("amount_nanos", "must not be zero")
         reason = fields.required_text("reason", request.reason, REASON_MAX)

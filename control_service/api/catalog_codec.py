@@ -165,7 +165,7 @@ def _decode_reservation_price(
         return None
     price = request.reservation_price
     nanos = {
-        kind: fields.number(
+        kind: fields.nanos(
             f"reservation_price.{kind}_nanos_per_thousand_tpm_day",
             getattr(price, f"{kind}_nanos_per_thousand_tpm_day"),
             0,
@@ -183,4 +183,4 @@ def _decode_token_price(
     name = f"{kind}_nanos_per_million_tokens"
     if like is not None and not request.HasField(name):  # type: ignore[arg-type]  # a literal's name
         name = f"{like}_nanos_per_million_tokens"
-    return fields.number(name, getattr(request, name), 0, PRICE_NANOS_MAX)
+    return fields.nanos(name, getattr(request, name), 0, PRICE_NANOS_MAX)

@@ -1,6 +1,5 @@
 """Reading of requests: all wrong fields are named in one error."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Final, Self, TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from control_service.domain.currency import CODES, nearest_currencies
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.input_bounds import (
     ALIAS_COUNT_MAX,
@@ -35,13 +35,14 @@ from control_service.domain.names import (
 from control_service.domain.texts import is_plain
 from tallygate._access.scope import PLATFORM, Scope, parse_scope
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND
+from tallygate._wire.amounts import units_text
 from tallygate._wire.enums import EnumNames, decode_enum
 from tallygate._wire.times import decode_ns, is_normal
 
 Value = TypeVar("Value")
 Member = TypeVar("Member", bound=StrEnum)
 
-_CURRENCY: Final = re.compile("[A-Z]{3}")
+_CURRENCY_LENGTH: Final = 3
 INT64_MAX: Final = 2**63 - 1
 _YEAR_10000_S: Final = 253_402_300_800
 
@@ -143,10 +144,23 @@ class Fields:
         return self.text(path, value, longest)
 
     def currency(self, path: str, value: str, default: str) -> str:
-        """An ISO 4217 code."""
-        if value and _CURRENCY.fullmatch(value) is None:
-            self.refuse(path, "must be an ISO 4217 code, three capital letters")
+        """An ISO 4217 code of a currency that there is."""
+        if value and value not in CODES:
+            nearest = " or ".join(nearest_currencies(value[:_CURRENCY_LENGTH]))
+            self.refuse(
+                path, "must be an ISO 4217 code, three capital letters" + (f", such as {nearest}" if nearest else "")
+            )
         return value or default
+
+    def nanos(self, path: str, value: int, least: int, greatest: int) -> int:
+        """An amount of money within bounds, which are said in units as well: people type those."""
+        if not least <= value <= greatest:
+            self.refuse(
+                path,
+                f"must be from {least} to {greatest} nanos, which is "
+                f"{units_text(least)} to {units_text(greatest)} of the currency",
+            )
+        return value
 
     def number(self, path: str, value: int, least: int, greatest: int) -> int:
         """A number within bounds, both included."""

@@ -1,4 +1,4 @@
-"""What is exported, read from both services page by page, so that little of it is in memory at a time."""
+"""Pages of what is exported, read from both services one after the other, so that little is in memory at a time."""
 
 from __future__ import annotations
 

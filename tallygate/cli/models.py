@@ -183,11 +183,14 @@ def publish_price(
             help="When it takes effect: 2026-12-04, 2026-12-04T18:00+01:00, or 5d from now. Default: now.",
         ),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask about a price of 0.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
     json: JsonOption = False,
 ) -> None:
     """Publishes a new price version; requests already authorised keep theirs."""
+    if not yes and 0 in (input, output, cached_input, cache_write, reasoning):
+        typer.confirm(f"Give tokens of {model} away for nothing, at a price of 0?", abort=True, err=True)
     request = catalog_service_pb2.PublishPriceRequest(
         model=model,
         input_nanos_per_million_tokens=input,

@@ -6,7 +6,7 @@ import re
 
 import typer
 
-from tallygate.export.amounts import NANOS, units_text
+from tallygate._wire.amounts import NANOS, units_text
 
 _DECIMALS = 9
 _AMOUNT = re.compile(r"([+-]?)(\d{1,40})(?:\.(\d{1,9}))?")

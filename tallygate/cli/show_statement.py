@@ -9,13 +9,13 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from tallygate._wire.amounts import units_text
 from tallygate.cli.console import facts, literal
 from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
 from tallygate.cli.show_usage import input_tokens, output_tokens
 from tallygate.control.v1 import ledger_pb2, statement_pb2
-from tallygate.export.amounts import units_text
 from tallygate.metering.v1 import usage_bucket_pb2
 
 _PAYERS: Final = ("reserved", "trial", "billed", "unfunded")

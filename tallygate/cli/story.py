@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallygate._wire.amounts import NANOS
 from tallygate.cli.money import format_amount
 from tallygate.cli.stage import CURRENCY, Stage, StoryError
 from tallygate.control.v1 import (
@@ -15,7 +16,6 @@ from tallygate.control.v1 import (
     reservation_pb2,
     team_service_pb2,
 )
-from tallygate.export.amounts import NANOS
 
 ACCOUNT = "accounts/acme"
 MODEL = "models/llama-3.1-70b"

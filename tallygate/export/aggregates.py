@@ -9,7 +9,7 @@ from tallygate.export.records import KINDS, PAYERS
 from tallygate.metering.v1 import usage_bucket_pb2
 
 GROUPS = ("service", "service_uid", "team", "key_team", "credential")
-"""What every exported aggregate is grouped by; labels that are asked for come on top."""
+"""Keys that every exported aggregate is grouped by; labels that are asked for come on top."""
 
 
 def aggregate_columns(labels: Sequence[str]) -> tuple[Column, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
-from tallygate.export.amounts import units_text
+from tallygate._wire.amounts import units_text
 from tallygate.export.columns import moment_us
 from tallygate.export.csv_file import time_text
 from tallygate.export.records import KINDS, PAYERS

@@ -17,8 +17,8 @@ from typing import BinaryIO, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tallygate._wire.amounts import units_text
 from tallygate.control.v1 import statement_pb2
-from tallygate.export.amounts import units_text
 from tallygate.export.records import PAYERS
 from tallygate.metering.v1 import usage_bucket_pb2
 

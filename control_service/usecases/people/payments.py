@@ -12,6 +12,7 @@ from control_service.usecases.idempotent_call import Act
 from control_service.usecases.money_recall import require_recalled
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
+from tallygate._wire.amounts import units_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked
         MoneyOnLeaseError: money that is taken away is on lease, and may be recalled first.
     """
     if abs(account.funds_nanos + line.amount_nanos) > FUNDS_NANOS_MAX:
-        what = f"must keep what was paid in, now {account.funds_nanos}, within {FUNDS_NANOS_MAX} nanos"
+        paid_in, bound = units_text(account.funds_nanos), units_text(FUNDS_NANOS_MAX)
+        what = f"must keep what was paid in, now {paid_in} {account.currency_code}, within {bound}"
         raise InvalidRequestError([("amount_nanos", what)])
     if line.amount_nanos < 0 and act.may_recall:
         # So that nodes have as little as can be of what is no longer there.

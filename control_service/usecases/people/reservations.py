@@ -20,6 +20,7 @@ from control_service.usecases.people.payments import book
 from control_service.usecases.people.switches import enable_postpaid, require_currency
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import reserved_by, update_status
+from tallygate._wire.amounts import units_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +108,14 @@ def _charge(account: Account, model: Model, terms: ReservationTerms, act: Act) -
     if charge > max(0, account.available_nanos):
         if act.may_recall and charge <= account.available_nanos + account.leased_nanos:
             require_recalled(account, charge)
-        on_lease = f", and {account.leased_nanos} on lease to metering nodes" if account.leased_nanos else ""
+        cost, available, leased = (
+            f"{units_text(nanos)} {account.currency_code}"
+            for nanos in (charge, account.available_nanos, account.leased_nanos)
+        )
+        on_lease = f", and {leased} on lease to metering nodes" if account.leased_nanos else ""
         raise RefusedError(
             Reason.INSUFFICIENT_BALANCE,
-            f"The reservation costs {charge} nanos, and the account has {account.available_nanos} available{on_lease}; "
+            f"The reservation costs {cost}, and the account has {available} available{on_lease}; "
             "top it up or take a smaller one.",
             required_nanos=str(charge),
             available_nanos=str(account.available_nanos),

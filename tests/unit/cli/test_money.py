@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.cli.money import format_amount, parse_amount
+from tests.harness.programs.command import typed
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,14 @@ def test_an_amount_shows_all_its_decimals(nanos: int, text: str) -> None:
 def test_what_is_shown_can_be_typed(nanos: int) -> None:
     """Parsing what was formatted gives the same nanos."""
     assert parse_amount(format_amount(nanos).replace(",", "")) == nanos
+
+
+@pytest.mark.parametrize("prices", [("0", "1"), ("1", "0"), ("1", "1", "--cached-input", "0")])
+def test_a_price_of_nothing_is_asked_about(prices: tuple[str, ...]) -> None:
+    """Before anything is published: nobody is there to answer, so that nothing happens."""
+    given, taken, *further = prices
+    said = typed("model", "publish-price", "llama", "--input", given, "--output", taken, *further)
+    assert (said.status, said.err.splitlines()[0].replace(": ", ":")) == (
+        1,
+        "Give tokens of models/llama away for nothing, at a price of 0? [y/N]:Aborted.",
+    )

@@ -37,3 +37,31 @@ def test_many_wrong_fields_are_not_compared_with_each_other() -> None:
             fields.refuse(CountedPath(f"statements[{index}].pot_kind"), "must be said")
     assert len(caught.value.violations) == FIELD_COUNT
     assert CountedPath.comparison_count < FIELD_COUNT
+
+
+@pytest.mark.parametrize("code", ["", "USD", "EUR", "XAU", "XXX"])
+def test_a_currency_is_one_that_there_is(code: str) -> None:
+    """What is left out is the default."""
+    with Fields() as fields:
+        assert fields.currency("currency_code", code, "USD") == (code or "USD")
+
+
+@pytest.mark.parametrize(
+    ("code", "nearest"), [("XXQ", "XXX"), ("usd", "USD"), ("DOLLAR", "DOP"), ("EURO", "EUR"), ("ZQJ", "")]
+)
+def test_a_currency_that_there_is_not_is_refused_with_the_nearest(code: str, nearest: str) -> None:
+    """Three capital letters are not enough: money in a currency that nobody knows can never be paid."""
+    with pytest.raises(InvalidRequestError) as caught, Fields() as fields:
+        fields.currency("currency_code", code, "USD")
+    ((path, what),) = caught.value.violations
+    assert path == "currency_code"
+    assert nearest in what
+
+
+def test_bounds_of_money_are_said_in_units() -> None:
+    """People type units, and read what they may type."""
+    with (
+        pytest.raises(InvalidRequestError, match=r"which is 0\.00 to 1000000000\.00 of the currency"),
+        Fields() as fields,
+    ):
+        fields.nanos("amount_nanos", -1, 0, 10**18)

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from typing_extensions import override
 
-from tallygate.export.amounts import units_text
+from tallygate._wire.amounts import units_text
 from tallygate.export.columns import Column, Row
 from tallygate.export.csv_file import CsvFile
 from tallygate.export.parquet_file import GROUP_ROWS, ParquetFile
