@@ -45,23 +45,24 @@ REPORT_DAYS: Final = 30
 SERIES: Final = {
     "sqlite": "(WITH RECURSIVE {0}(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM {0} WHERE n < :{0}s - 1) "
     "SELECT n FROM {0}) AS {0}",
-    "postgresql": "generate_series(0, :{0}s - 1) AS {0}(n)",
+    "postgresql": "generate_series(CAST(0 AS bigint), CAST(:{0}s AS bigint) - 1) AS {0}(n)",
 }
 USAGE: Final = """
 INSERT INTO minute_usage (service, minute_us, service_uid, team, credential, labels, key_team, hour_us,
     input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
     reserved_tokens, trial_tokens, billed_tokens, unfunded_tokens, overrun_tokens, cost_nanos, debt_nanos,
     request_count)
-SELECT 'accounts/acme/services/chat-' || service.n, :day_us + 60000000 * minute.n, {uid},
-    'team-' || service.n % 3, {uid}, '{{"env":"prod"}}', '', :day_us + 3600000000 * (minute.n / 60),
+SELECT 'accounts/acme/services/chat-' || service.n, CAST(:day_us AS bigint) + 60000000 * minute.n, {uid},
+    'team-' || service.n % 3, {uid}, '{{"env":"prod"}}', '', CAST(:day_us AS bigint) + 3600000000 * (minute.n / 60),
     5000 + minute.n, 700, 0, 1800 + service.n, 0, 0, 0, 7500 + minute.n + service.n, 0, 0, 1234567 * (minute.n + 1),
     0, 6
 FROM {minutes}, {services} ORDER BY minute.n, service.n"""
 LINES: Final = """
 INSERT INTO ledger_entries (account_id, entry_number, kind, amount_nanos, service_id, service_uid, reason, actor,
     actor_note, usage_minute_us, create_us, team)
-SELECT 'acme', 1 + :day * :minutes * :services + minute.n * :services + service.n, 'USAGE', -1234567 * (minute.n + 1),
-    'chat-' || service.n, {uid}, '', 'system', '', :day_us + 60000000 * minute.n, :day_us + 60000000 * minute.n + 7,
+SELECT 'acme', 1 + CAST(:day AS bigint) * :minutes * :services + minute.n * :services + service.n, 'USAGE',
+    -1234567 * (minute.n + 1), 'chat-' || service.n, {uid}, '', 'system', '',
+    CAST(:day_us AS bigint) + 60000000 * minute.n, CAST(:day_us AS bigint) + 60000000 * minute.n + 7,
     'team-' || service.n % 3
 FROM {minutes}, {services} ORDER BY minute.n, service.n"""
 PAGES: Final = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
