@@ -52,6 +52,7 @@ from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
 from control_service.webhooks.courier import HttpCourier
 from tallygate._access.refusals import RefusalCounts
 from tallygate._server.clock import Clock, SystemClock
+from tallygate._server.database.durability import warn_of_losses
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.gate import Authenticator, Gate
@@ -281,6 +282,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     engine = create_engine(settings.database_url, settings.database_connections)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
+        await warn_of_losses(engine)
         await _require_own_pepper(engine, access.credentials, settings.access.pepper_file)
         if not access.asks_for_proof:
             _log.warning("open_to_everybody", hint="--operator-token-file and --pepper-file ask for proof")

@@ -44,7 +44,9 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.retention import Purge
 from metering_service.usecases.upkeep.roll_up import RollUp
 from tallygate._server.clock import Clock, SystemClock
+from tallygate._server.database.durability import warn_of_losses
 from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.database.replica import Replica
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.refusals import counting
@@ -99,9 +101,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     # The thread that writes to SQLite has the interpreter when the decisions' let go of it, which is this often.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     engine = create_engine(settings.database_url, settings.database_connections)
+    copy = _copy_for_reading(settings)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        program = _Program(settings, engine)
+        await warn_of_losses(engine)
+        program = _Program(settings, engine, copy)
         watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
         while not stop.is_set():
             await program.run_epoch(stop)
@@ -111,15 +115,23 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
         await engine.dispose()
+        if copy is not None:
+            await copy.dispose()
+
+
+def _copy_for_reading(settings: Settings) -> AsyncEngine | None:
+    url, count = settings.read_database_url, settings.database_connections
+    return create_engine(url, count, wanted="any", name="read_database") if url else None
 
 
 class _Program:
     """One process: epochs one after the other, at one address."""
 
-    def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
-        """Raises ConfigurationError where a file is missing or broken."""
+    def __init__(self, settings: Settings, engine: AsyncEngine, copy: AsyncEngine | None) -> None:
+        """`copy`: for reading usage. Raises ConfigurationError where a file is missing or broken."""
         self._settings = settings
         self._engine = engine
+        self._replica = Replica(engine, copy) if copy is not None else None
         self._holder = new_id()
         self._listen = settings.listen
         self._tls = settings.tls
@@ -158,7 +170,7 @@ class _Program:
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node
         usage = UsageServicer(
-            SqlUsageReader(self._engine),
+            SqlUsageReader(self._engine, self._replica),
             running=node.running,
             fresh_through_us=node.buffer.fresh_through_us,
             denial_log=node.denial_log,

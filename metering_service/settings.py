@@ -9,6 +9,7 @@ from typing import Final
 from metering_service.link_options import add_link_options, link_security_of, told
 from metering_service.supervisor import own_address, worker_name
 from tallygate._security import PLAIN, Security
+from tallygate._server.database.url import POSTGRESQL, normalise_url
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_proof
 from tallygate._server.grpc.tls import ServerTls
@@ -29,6 +30,7 @@ DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_DATABASE_URL"
 RECORD_DAY_COUNT: Final = 7
 """Number of days for which ids are kept, and so the least for which records of requests are."""
 RECORD_DAY_COUNT_MAX: Final = 3_660
+READ_DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_READ_DATABASE_URL"
 CONNECTION_COUNT: Final = 4
 """Number of connections of a node to PostgreSQL: its commits go one after the other."""
 MINUTE_DAY_COUNT: Final = 90
@@ -54,6 +56,7 @@ class Settings:
     node_name: str
     database_url: str = field(repr=False)
     database_connections: int
+    read_database_url: str = field(repr=False)
     log_format: LogFormat
     insecure: bool
     tls: ServerTls | None = None
@@ -100,6 +103,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         node_name=options.node_name,
         database_url=database_url(options, _FILE),
         database_connections=database_connections(options),
+        read_database_url=_read_database_url(options),
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
@@ -135,6 +139,13 @@ def _options(environment: Mapping[str, str]) -> Options:
         database_variable=DATABASE_URL_VARIABLE,
         connection_count=CONNECTION_COUNT,
         database_hint=", the same for all nodes",
+    )
+    options.add(
+        "--read-database-url",
+        READ_DATABASE_URL_VARIABLE,
+        None,
+        "a stand-by of that PostgreSQL, for reading usage where it is up to date",
+        metavar="URL",
     )
     options.add(
         "--workers",
@@ -173,6 +184,16 @@ def _require_days(record: int, minutes: int) -> None:
         )
     if not 1 <= minutes <= MINUTE_DAY_COUNT_MAX:
         raise ConfigurationError(f"--minute-days is {minutes}: use 1 to {MINUTE_DAY_COUNT_MAX}.")
+
+
+def _read_database_url(said: argparse.Namespace) -> str:
+    """The database for reading; empty without one. Raises ConfigurationError."""
+    if not said.read_database_url:
+        return ""
+    url = normalise_url(said.read_database_url)
+    if not (url.startswith(POSTGRESQL) and database_url(said, _FILE).startswith(POSTGRESQL)):
+        raise ConfigurationError("--read-database-url names a stand-by, so it and --database-url are both PostgreSQL.")
+    return url
 
 
 def _require_room(listen: str, mtls_listen: str, node_name: str, worker_count: int) -> None:
@@ -223,4 +244,7 @@ def common_options(settings: Settings) -> list[str]:
 
 def common_variables(settings: Settings) -> dict[str, str]:
     """What they are told by their environment, since everybody on a machine may read a program's options."""
-    return {DATABASE_URL_VARIABLE: settings.database_url}
+    return {
+        DATABASE_URL_VARIABLE: settings.database_url,
+        READ_DATABASE_URL_VARIABLE: settings.read_database_url,
+    }

@@ -16,21 +16,22 @@ from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests, services
 from metering_service.storage.usage_query import Cell, UsageSql, used_by
 from metering_service.usecases.ports import AT_ANY_TIME, USAGE_ROWS_MAX, Settled, UsageQuery, UsageRow
-from tallygate._server.database.engine import read_only
+from tallygate._server.database.replica import Replica, reading_of
 
 
 class SqlUsageReader:
     """`UsageReader` over SQLite or PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, replica: Replica | None = None) -> None:
         self._engine = engine
+        self._replica = replica
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
         """Read sums and denials with one statement each, and put them together by step and group."""
         sql = UsageSql(query)
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
-        async with database_answers(self._engine), read_only(self._engine) as connection:
+        async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
             resolution = await read_resolution(connection)
             problems = resolution.problems(query.start_us, query.end_us, query.step_us)
             if problems:
@@ -92,7 +93,7 @@ class SqlUsageReader:
         return await self._records(page.order_by(*position).limit(limit))
 
     async def _records(self, query: Select[Any]) -> list[RequestRecord]:
-        async with database_answers(self._engine), read_only(self._engine) as connection:
+        async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import grpc
 
 from tallygate._channel import Channels
 from tallygate._security import PLAIN, Security
@@ -20,9 +24,11 @@ from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
+_Read = TypeVar("_Read")
 _REST_TIMEOUT_S = 45
 """Timeout until the books are at rest: what a dead node left is booked after 30 s."""
 _POLL_S = 0.25
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4
 
@@ -108,12 +114,27 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
     """Reads the books until everything agrees, or until the timeout."""
     deadline = time.monotonic() + _REST_TIMEOUT_S
     while True:
-        after = await reader.read()
+        after = await _answered(reader.read, deadline)
         sources = _sources(tally, before, after, records=None)
         at_rest = not (after.running or after.held or differences(sources))
         if at_rest or time.monotonic() > deadline:
-            sources = _sources(tally, before, after, records=await reader.read_records(plan.run_id))
+            records = await _answered(partial(reader.read_records, plan.run_id), deadline)
+            sources = _sources(tally, before, after, records=records)
             return Outcome(tally, tuple(sources), tuple(differences(sources)), _unrest(tally, after), wall_ns)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _answered(read: Callable[[], Awaitable[_Read]], deadline: float) -> _Read:
+    """What is read, also where a database is about to come back: it is read again until the deadline.
+
+    Raises grpc.aio.AioRpcError.
+    """
+    while True:
+        try:
+            return await read()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _PASSING or time.monotonic() > deadline:
+                raise
         await asyncio.sleep(_POLL_S)
 
 

@@ -31,11 +31,13 @@ CONNECTION_COUNT: Final = 8
 _READ_ONLY: Final = "tallygate_read_only"
 
 
-def create_engine(url: str, connection_count: int = CONNECTION_COUNT, *, wanted: str = "read-write") -> AsyncEngine:
+def create_engine(
+    url: str, connection_count: int = CONNECTION_COUNT, *, wanted: str = "read-write", name: str = "database"
+) -> AsyncEngine:
     """An engine whose transactions mean the same on both databases.
 
     `connection_count`: how many connections it has to PostgreSQL at most. `wanted`: which host it takes, as a URL says
-    by `target_session_attrs`, where the URL does not say it.
+    by `target_session_attrs`, where the URL does not say it. `name`: what the log calls it when it does not answer.
 
     `engine.begin()` is for writing: on SQLite it takes the write lock at once and waits for it up to 10 s, so that no
     transaction fails half-way; on PostgreSQL rows are locked by SELECT ... FOR UPDATE. `read_only` is for reading.
@@ -47,7 +49,7 @@ def create_engine(url: str, connection_count: int = CONNECTION_COUNT, *, wanted:
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
-        return PostgresEngine(parsed, connection_count, wanted=wanted)
+        return PostgresEngine(parsed, connection_count, wanted=wanted, name=name)
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
     file = _open_once(engine)

@@ -7,7 +7,8 @@ go on working, and then a program of that one, or of any in between, starts on a
 
 import ssl
 import zlib
-from typing import Final
+from contextlib import nullcontext
+from typing import Any, Final
 
 import structlog
 from alembic.config import Config
@@ -19,6 +20,8 @@ from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database.driver_errors import is_unavailable
+from tallygate._server.database.postgres_engine import PostgresEngine
 from tallygate._server.database.postgres_url import places_of
 from tallygate._server.errors import DatabaseError
 
@@ -44,8 +47,10 @@ async def migrate(engine: AsyncEngine, script_location: str, program: str) -> No
     Raises:
         DatabaseError: unreachable, read-only, corrupt, or of a revision that this program does not know.
     """
+    # An index over a table that has grown takes its time, and so does the turn of another program.
+    unhurried = engine.unhurried() if isinstance(engine, PostgresEngine) else nullcontext()
     try:
-        async with engine.begin() as connection:
+        async with unhurried, engine.begin() as connection:
             await connection.run_sync(_upgrade, script_location, program)
     except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
         raise DatabaseError(explain(engine.url, error)) from error
@@ -58,20 +63,37 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
     config.set_main_option("script_location", script_location)
     script = ScriptDirectory.from_config(config)
     known = {revision.revision for revision in script.walk_revisions()}
+    steps: list[Any] = []
+    done: list[str | None] = []
+
+    def plan(revision: str, _context: object) -> list[Any]:
+        steps.extend(script._upgrade_revs("head", revision))  # noqa: SLF001  # as alembic's own upgrade
+        return steps
+
+    def note(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001  # by name
+        done.append(step.up_revision_id)
+        _log.info("database_upgrading", revision=step.up_revision_id)
+
     with EnvironmentContext(
         config,
         script,
-        fn=lambda revision, _context: script._upgrade_revs("head", revision),  # noqa: SLF001  # as alembic's own upgrade
+        fn=plan,
         destination_rev="head",
     ) as environment:
-        environment.configure(connection=connection, transactional_ddl=True, on_version_apply=_log_step)
+        environment.configure(connection=connection, transactional_ddl=True, on_version_apply=note)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
                 if _floor(connection) not in known:
                     raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
                 _log.warning("schema_is_newer", revision=revision, own_revision=script.get_current_head())
                 return
-        environment.run_migrations()
+        try:
+            environment.run_migrations()
+        except DBAPIError as error:
+            if is_unavailable(error) or len(done) == len(steps):
+                raise
+            failed = steps[len(done)].revision.revision
+            raise DatabaseError(_failed_revision(connection.engine.url, failed, error)) from error
     head = script.get_revision("head")
     _keep_floor(connection, getattr(head.module, "oldest_program", head.revision))
 
@@ -92,14 +114,18 @@ def _keep_floor(connection: Connection, revision: str) -> None:
     connection.execute(text(f"INSERT INTO {FLOOR_TABLE} VALUES (:revision)"), {"revision": revision})  # noqa: S608
 
 
-def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001  # by name
-    _log.info("database_upgrading", revision=step.up_revision_id)
-
-
 def _unknown_revision(url: URL, revision: str, program: str) -> str:
     return (
         f"{_name(url)} is at revision {revision}, which this {program} does not know: it was written by a newer "
         f"version of {program}, beside which this one does not work; upgrade the program, or name another database."
+    )
+
+
+def _failed_revision(url: URL, revision: str, error: DBAPIError) -> str:
+    problem = _first_line(error.orig)
+    return (
+        f"{_name(url)} could not be brought to revision {revision} and is as it was before ({problem}); mend that, or "
+        "put a backup in its place, then start this program again."
     )
 
 

@@ -79,6 +79,7 @@ class PostgresConnector:
         self.options = _options_of(url)
         several_s = FURTHER_HOST_TIMEOUT_S if len(self._places) > 1 else CONNECT_TIMEOUT_S
         self.timeout_s = float(parameter(url, "connect_timeout") or several_s)
+        self.command_timeout_s: float | None = COMMAND_TIMEOUT_S
         self._pooled: dict[Place | None, bool] = {}
 
     @property
@@ -129,7 +130,7 @@ class PostgresConnector:
         connection: asyncpg.Connection = await asyncpg.connect(
             host=host,
             port=port,
-            command_timeout=COMMAND_TIMEOUT_S,
+            command_timeout=self.command_timeout_s,
             statement_cache_size=0 if is_pooled else STATEMENTS_MAX,
             connection_class=PooledConnection if is_pooled else asyncpg.Connection,
             target_session_attrs="any",

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 from typing_extensions import override
 
-from tallygate._server.database.postgres_connect import PostgresConnector, is_pooled
+from tallygate._server.database.postgres_connect import COMMAND_TIMEOUT_S, PostgresConnector, is_pooled
 from tallygate._server.database.quick_reads import PostgresReads, QuickReads
 from tallygate._server.database.url import POSTGRESQL
 from tallygate._server.outage import Outage
@@ -26,7 +26,7 @@ _READ_ONLY_SQLSTATE: Final = "25006"
 class PostgresEngine(AsyncEngine):
     """Has quick reads beside its pool: one of its connections is theirs."""
 
-    def __init__(self, url: URL, connection_count: int, *, wanted: str) -> None:
+    def __init__(self, url: URL, connection_count: int, *, wanted: str, name: str) -> None:
         pool_size = max(1, connection_count - 1)
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
         # The connector takes the URL apart; SQLAlchemy would refuse some of it.
@@ -34,10 +34,10 @@ class PostgresEngine(AsyncEngine):
         engine.url = url
         super().__init__(engine)
         self._readers = asyncio.Semaphore(max(1, pool_size - 1))
-        connector = PostgresConnector(url, wanted=wanted)
+        connector = self._connector = PostgresConnector(url, wanted=wanted)
         event.listen(engine, "do_connect", lambda dialect, *_: _connect(dialect, connector))
         event.listen(engine, "handle_error", _leave_read_only)
-        self.outage = Outage("database")
+        self.outage = Outage(name)
         self.quick_reads: QuickReads = PostgresReads(self, may_be_read_only=not connector.is_for_writing)
 
     @asynccontextmanager
@@ -55,6 +55,16 @@ class PostgresEngine(AsyncEngine):
             yield
         finally:
             self._readers.release()
+
+    @asynccontextmanager
+    async def unhurried(self) -> AsyncIterator[None]:
+        """Commands may take as long as they take, on connections that are opened within the block."""
+        self._connector.command_timeout_s = None
+        try:
+            yield
+        finally:
+            self._connector.command_timeout_s = COMMAND_TIMEOUT_S
+            await self.dispose()
 
     @override
     async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database.engine import create_engine, migrate, read_only
 from tallygate._server.errors import DatabaseError
+from tests.harness.postgres import fresh_database
 
 REVISION = '''
 """A revision."""
@@ -104,11 +105,27 @@ async def test_programs_that_start_together_take_turns(engine: AsyncEngine, data
 
 
 async def test_a_migration_that_fails_leaves_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
-    """The revisions before the one that failed are taken back too."""
+    """The revisions before the one that failed are taken back too, and each start says which one it was."""
     location = scripts(tmp_path / "scripts", FIRST, "CREATE TABLE first (id INTEGER)")
-    with pytest.raises(DatabaseError, match="cannot be used"):
-        await migrate(engine, location, "testd")
-    assert not await exists(engine, "first")
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match=r"revision 0002 and is as it was .*first.* already exists"):
+            await migrate(engine, location, "testd")
+        assert not await exists(engine, "first")
+
+
+async def test_a_migration_takes_as_long_as_it_takes(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command of the services that takes so long fails; an index over a table that has grown must not."""
+    monkeypatch.setattr("tallygate._server.database.postgres_engine.COMMAND_TIMEOUT_S", 0.2)
+    async with fresh_database(postgres_url) as url:
+        engine = create_engine(url)
+        await migrate(engine, scripts(tmp_path, "SELECT pg_sleep(0.5)", FIRST), "testd")
+        assert await exists(engine, "first")
+        with pytest.raises(TimeoutError):
+            async with engine.begin() as connection:
+                await connection.execute(text("SELECT pg_sleep(10)"))
+        await engine.dispose()
 
 
 async def test_database_of_a_newer_version(engine: AsyncEngine, database_url: str, tmp_path: Path) -> None:

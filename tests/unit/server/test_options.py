@@ -40,8 +40,9 @@ METERING = [
     ("--control-key", "TALLYGATE_CONTROL_KEY", "k.pem"),
     ("--control-token-file", "TALLYGATE_CONTROL_TOKEN_FILE", "token"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
-    ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
+    ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "postgresql://h/m"),
     ("--database-connections", "TALLYGATE_METERING_DATABASE_CONNECTIONS", "20"),
+    ("--read-database-url", "TALLYGATE_METERING_READ_DATABASE_URL", "postgresql://h/d"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
     ("--record-days", "TALLYGATE_METERING_RECORD_DAYS", "40"),
@@ -53,6 +54,8 @@ TOGETHER = [
     {"--control-ca", "--control-cert", "--control-key"},
 ]
 """Options that need one another."""
+UPON = {"--read-database-url": {"--database-url"}}
+"""Options that need others, which do not need them."""
 WITH_CERTIFICATES = {"--auth", "--trust-domain"}
 """Options of control that need callers who can prove something, such as those with certificates."""
 BOTH = pytest.mark.parametrize(
@@ -67,11 +70,11 @@ def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list
     """It is the same, and is not what holds when nothing is said."""
     for option, variable, value in options:
         needed = next((group - {option} for group in TOGETHER if option in group), set())
-        needed = TOGETHER[0] if option in WITH_CERTIFICATES else needed
+        needed = TOGETHER[0] if option in WITH_CERTIFICATES else UPON.get(option, needed)
         others = [part for each, _, text in options if each in needed for part in (each, text)]
         said = parse([*others, *([option] if option in SWITCHES else [option, value])], {})
         assert parse(others, {variable: value}) == said
-        if needed and option not in WITH_CERTIFICATES:
+        if needed and option not in WITH_CERTIFICATES | UPON.keys():
             with pytest.raises(ConfigurationError, match=option):
                 parse(others, {})
         elif option != "--auth" or not others:
@@ -117,6 +120,18 @@ def test_a_program_has_a_few_connections_and_not_too_many(parse: Parse, options:
     """With fewer, readers would keep writers waiting."""
     with pytest.raises(ConfigurationError, match=rf"^--database-connections is {count}: use 3 to 1000"):
         parse(["--database-connections", count], {})
+
+
+@pytest.mark.parametrize("url", ["sqlite:///m", "postgresql://h/m"])
+@pytest.mark.parametrize("copy", ["sqlite:///c", "postgresql://h/c"])
+def test_a_copy_for_reading_is_one_of_postgresql(url: str, copy: str) -> None:
+    """SQLite has no stand-by."""
+    said = ["--database-url", url, "--read-database-url", copy]
+    if url.startswith("postgresql") and copy.startswith("postgresql"):
+        assert metering_service.settings.parse(said, {}).read_database_url.endswith("//h/c")
+        return
+    with pytest.raises(ConfigurationError, match=r"are both PostgreSQL\.$"):
+        metering_service.settings.parse(said, {})
 
 
 @BOTH
