@@ -7,7 +7,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture upgrade bench validate-focus format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture drill upgrade bench validate-focus format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MIN
 upgrade: .venv/dev  ## a fleet upgraded under load from AGAINST=CHECKOUT of the version before, and back again: REQUESTS=2000
 	$(BIN)/python -m tests.upgrade --against $(or $(AGAINST),$(error Say AGAINST=CHECKOUT, of the version before)) --requests $(or $(REQUESTS),2000)
 
+drill: .venv/dev  ## a database taken away from a fleet under load: DRILL=failover|pooler|patroni REQUESTS=20000
+	$(RUN) -m tests.drills $(or $(DRILL),failover) --requests $(or $(REQUESTS),20000)
+
 bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, AGAINST=CHECKOUT, QUICK=1
 	$(RUN) -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick) \
@@ -75,7 +78,7 @@ stubs: .venv/dev  ## tallygate/**/*_pb2* from protos/
 release-contract: .venv/dev  ## from here on, `check` refuses changes that break today's contract
 	$(BIN)/buf build protos --exclude-source-info --output $(CONTRACT)
 
-test simulate torture bench: $(if $(COMPILED),build/compiled)
+test simulate torture drill bench: $(if $(COMPILED),build/compiled)
 
 build/compiled: .venv/dev $(shell find tallygate control_service metering_service books_audit -name '*.py')
 	rm -rf build

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -76,8 +77,9 @@ class PostgresServer:
 
     async def promote(self) -> None:
         """Make the stand-by the leader, whose commits wait for nobody."""
-        await _run("pg_ctl", "-w", "-D", str(self.data), "promote")
+        # Not by pg_ctl, which may read the control file while it is written, and then fails.
         connection = await asyncpg.connect(self.url())
+        assert await connection.fetchval("SELECT pg_promote()")
         await connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
         await connection.execute("SELECT pg_reload_conf()")
         await connection.close()
@@ -112,15 +114,13 @@ async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Seq
 async def _run(program: str, *arguments: str) -> None:
     """One of PostgreSQL's own programs, to its end."""
     # Not by pipes: a server that it starts would keep them open.
-    process = await asyncio.create_subprocess_exec(
-        _BINARIES / program,
-        *arguments,
-        user=_USER,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    assert await process.wait() == 0, f"{program} {arguments}"
+    with tempfile.TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            _BINARIES / program, *arguments, user=_USER, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        status = await process.wait()
+        said.seek(0)
+        assert status == 0, f"{program} {arguments}: {said.read().decode()}"
 
 
 def _free_port() -> int:
