@@ -5,11 +5,17 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.drills.drills import fail_over, pooler_restart
+from tests.drills.drills import Drilled, fail_over, patroni_kill, patroni_switch_over, pooler_restart
 
-DRILLS = {"failover": fail_over, "pooler": pooler_restart}
+DRILLS: dict[str, Callable[[Path, Path, int], Awaitable[Drilled]]] = {
+    "failover": fail_over,
+    "pooler": pooler_restart,
+    "patroni-switch": patroni_switch_over,
+    "patroni-kill": patroni_kill,
+}
 
 
 async def drill(name: str, request_count: int) -> bool:

@@ -16,6 +16,7 @@ from tallygate.replay.run import ReplayPlan, replay
 from tallygate.replay.synthetic import synthesize
 from tallygate.replay.tally import Tally
 from tests.harness.programs.command import tallygate
+from tests.harness.programs.patroni import Patroni, patroni_cluster
 from tests.harness.programs.pgbouncer import PgBouncer, pgbouncer
 from tests.harness.programs.postgres_cluster import PostgresServer, postgres_servers
 from tests.harness.programs.programs import Pair
@@ -133,3 +134,33 @@ async def _pooler(server: PostgresServer, directory: Path) -> AsyncIterator[PgBo
     await make_databases(server.url())
     async with pgbouncer(server.url(), "transaction", directory) as pooler:
         yield pooler
+
+
+async def patroni_switch_over(directory: Path, logs: Path, request_count: int) -> Drilled:
+    """Patroni makes the stand-by the leader, because an operator says so."""
+    async with patroni_cluster(directory) as cluster:
+        leader = await cluster.leader()
+
+        async def mishap() -> None:
+            await cluster.switch_over(leader)
+            await cluster.next_leader(leader)
+
+        return await _over_patroni(cluster, logs, request_count, mishap)
+
+
+async def patroni_kill(directory: Path, logs: Path, request_count: int) -> Drilled:
+    """The leader and its Patroni are killed; the other one leads once it has heard nothing for long enough."""
+    async with patroni_cluster(directory) as cluster:
+        leader = await cluster.leader()
+
+        async def mishap() -> None:
+            await leader.kill()
+            await cluster.next_leader(leader)
+
+        return await _over_patroni(cluster, logs, request_count, mishap)
+
+
+async def _over_patroni(cluster: Patroni, logs: Path, request_count: int, mishap: Mishap) -> Drilled:
+    await make_databases(f"postgresql://postgres@{(await cluster.leader()).place}/postgres")
+    async with running(logs, *map(cluster.url, DATABASES)) as pair:
+        return await under_load(pair, request_count, mishap)

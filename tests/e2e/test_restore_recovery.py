@@ -79,3 +79,30 @@ async def test_a_metering_database_from_an_older_copy_is_refused_until_recovered
     costs.append(await meter_soon(pair, "after"))
     await pair.metering.stop()
     assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+async def test_both_databases_from_copies_go_on_from_there(pair: Pair) -> None:
+    """The machine was lost. Control was copied first: what it lacks is on record in the other copy, and is booked."""
+    control, metering = pair.directory / "control.sqlite3", pair.directory / "metering.sqlite3"
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    await asyncio.to_thread(save, control)
+    costs.append(await meter_one(pair.metering, "between"))
+    await asyncio.to_thread(save, metering)
+    await meter_one(pair.metering, "lost")
+    address = pair.metering.address
+    await pair.metering.kill()
+    await pair.control.kill()
+    put_back(control)
+    put_back(metering)
+    await pair.start_control(pair.control.address)
+    starting = asyncio.create_task(pair.start_node("node-1", address))
+    await until_said(pair.metering.log, "older copy")
+
+    said = await recover(pair)
+
+    assert said.status == 0, said.err
+    await starting
+    costs.append(await meter_soon(pair, "after"))
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)

