@@ -16,7 +16,8 @@ UNRECORDED_MAX = 256
 _REPORTS_A_TURN = 64
 _UNREACHABLE_MAX = 16
 """Maximum number of requests in a row that no node answers; then the server gives up."""
-_RECORD_ATTEMPTS = 4
+_RECORD_ATTEMPTS = 9
+"""Number of waits of 5 s each for a receipt, while none comes: a database that fails over may need half a minute."""
 
 
 class SimulatedServer:
@@ -116,11 +117,16 @@ class SimulatedServer:
 
     async def _take_receipts(self) -> None:
         """Takes in receipts in the order in which requests finished, which is nearly that in which they come."""
+        attempts = _RECORD_ATTEMPTS
         while (request := await self._unrecorded.get()) is not None:
             # What never becomes durable shows in the reconciliation.
-            for _ in range(_RECORD_ATTEMPTS):
+            while True:
                 with contextlib.suppress(Unreachable):
                     await self._take_receipt(request)
+                    attempts = _RECORD_ATTEMPTS
+                    break
+                attempts -= 1
+                if attempts <= 0:
                     break
 
     async def _take_receipt(self, request: MeteredRequest) -> None:

@@ -214,7 +214,7 @@ def test_logs_are_names_of_events() -> None:
 
 def test_what_tests_share_is_in_the_harness() -> None:
     """No test imports another one, and beside tests there is nothing else."""
-    programs = ("harness", "simulation", "torture", "upgrade")
+    programs = ("drills", "harness", "simulation", "torture", "upgrade")
     sources = {path: source for path, source in files() if path.parts[0] == "tests"}
     strays = [path for path in sources if path.parts[1] not in programs and not TEST_FILE.match(path.name)]
     importers = [
