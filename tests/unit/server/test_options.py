@@ -31,6 +31,7 @@ CONTROL = [
     ("--audit-days", "TALLYGATE_CONTROL_AUDIT_DAYS", "7"),
     ("--minute-days", "TALLYGATE_CONTROL_MINUTE_DAYS", "7"),
     ("--webhooks-allow-private", "TALLYGATE_CONTROL_WEBHOOKS_ALLOW_PRIVATE", "1"),
+    ("--no-auth", "TALLYGATE_NO_AUTH", "1"),
 ]
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
@@ -48,7 +49,7 @@ METERING = [
     ("--record-days", "TALLYGATE_METERING_RECORD_DAYS", "40"),
     ("--minute-days", "TALLYGATE_METERING_MINUTE_DAYS", "40"),
 ]
-SWITCHES = {"--auth", "--insecure", "--webhooks-allow-private"}
+SWITCHES = {"--auth", "--no-auth", "--insecure", "--webhooks-allow-private"}
 TOGETHER = [
     {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"},
     {"--control-ca", "--control-cert", "--control-key"},
@@ -77,7 +78,8 @@ def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list
         if needed and option not in WITH_CERTIFICATES | UPON.keys():
             with pytest.raises(ConfigurationError, match=option):
                 parse(others, {})
-        elif option != "--auth" or not others:
+        # It takes back what only a pepper would do.
+        elif option != "--no-auth" and (option != "--auth" or not others):
             assert said != parse(others, {})
 
 
