@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,9 @@ from sqlalchemy import Connection, StaticPool, create_engine
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
+from control_service.domain.reservation import Reservation
+from control_service.domain.service import Service
+from control_service.storage.batch_rows import BatchRows
 from control_service.storage.database import MIGRATIONS
 from control_service.storage.glance import glance_of, query
 from control_service.storage.transaction import SqlTransaction
@@ -29,16 +32,18 @@ class MemoryDatabase(Database):
     def __init__(self, template: bytes) -> None:
         self._raw = sqlite3.connect(":memory:", isolation_level=None)
         self._raw.deserialize(template)
-        options = {"compiled_cache": _COMPILED}
+        # Rows are read by names, not by columns.
+        options = {"compiled_cache": _COMPILED, "_result_disable_adapt_to_context": True}
         self._engine = create_engine(_URL, creator=lambda: self._raw, poolclass=StaticPool, execution_options=options)
         self._connection = cast("AsyncConnection", _Connection(self._engine.connect()))
+        self._reservations: dict[str, list[Reservation]] = {}
 
     @override
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[SqlTransaction]:
         self._raw.execute("BEGIN IMMEDIATE")
         try:
-            yield SqlTransaction(self._connection)
+            yield _Transaction(self._connection, self._reservations)
         except BaseException:
             self._raw.execute("ROLLBACK")
             raise
@@ -78,6 +83,31 @@ async def empty_template() -> bytes:
             # A database in memory has no write-ahead log.
             connection.execute("PRAGMA journal_mode = DELETE")
             return connection.serialize()
+
+
+class _Transaction(SqlTransaction):
+    """A transaction that has read before which reservations there are."""
+
+    def __init__(self, connection: AsyncConnection, reservations: dict[str, list[Reservation]]) -> None:
+        super().__init__(connection)
+        self.batches = _Batches(connection, reservations)
+
+
+class _Batches(BatchRows):
+    """Reads the reservations of a service once: all are bought before its first lease, and none is cancelled."""
+
+    def __init__(self, connection: AsyncConnection, known: dict[str, list[Reservation]]) -> None:
+        super().__init__(connection)
+        self._known = known
+
+    @override
+    async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
+        new = [service for service in services if service.uid not in self._known]
+        if new:
+            found = await super().reservations(new, now_us)
+            self._known.update({service.uid: found.get(service.uid, []) for service in new})
+        active = {service.uid: [one for one in self._known[service.uid] if one.active(now_us)] for service in services}
+        return {uid: some for uid, some in active.items() if some}
 
 
 class _Connection:

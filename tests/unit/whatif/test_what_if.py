@@ -75,6 +75,18 @@ def test_a_trial_ends_by_time(tmp_path: Path) -> None:
     assert chat.trial_end_us == DEFAULT_START_US + 2 * DAY_S * SECOND_US
 
 
+def test_a_reservation_ends_with_its_term(tmp_path: Path) -> None:
+    """It pays for a day and, as nothing else does, for nothing after that."""
+    sold = "balance = 1\n[services.chat]\n[services.chat.reservation_prices]\ninput = 1\noutput = 1\n"
+    bought = "[[services.chat.reservations]]\ninput_tpm = 200\noutput_tpm = 50\ndays = 1\noverflow = 'refuse'\n"
+    chat = outcome_of(tmp_path, sold + bought, every(DAY_S // 2, 4)).services["chat"]
+    assert (chat.allowed, dict(chat.denials)) == (2, {"RESERVATION_ENDED": 2})
+    assert (chat.paid.by_payer["reserved"], chat.reservation_nanos) == (220, 250_000_000)
+    use = chat.reservation_use
+    assert use is not None
+    assert (use.accrued_input, use.accrued_output) == (200 * 1_440, 50 * 1_440)
+
+
 def test_kinds_have_their_prices(tmp_path: Path) -> None:
     """Cached input and reasoning cost what they cost, or as input and output where nothing else is said."""
     kinds = Counts(1_000, 2_000, 3_000, 40, 50)
