@@ -115,7 +115,7 @@ async def leases_named(connection: AsyncConnection, lease_ids: Collection[str]) 
 
 
 async def leases_of(connection: AsyncConnection, names: Collection[str]) -> list[Lease]:
-    """All leases for these services; it reads all leases there are, so it is for a suspicion."""
+    """All leases for these services, closed ones too, so it is for a suspicion."""
     return [lease async for lease in _leases(connection, leases.c.service.in_(names))]
 
 

@@ -1,5 +1,6 @@
 """Asks an advisory service for known weaknesses of the packages that an installation of Tallygate brings along."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,24 +8,39 @@ from importlib.metadata import distribution
 from typing import Final
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 EXTRAS: Final = ("", "server", "cli", "asgi")
-FAILED: Final = ("ServiceError", "ConnectionError", "Connection", "Max retries", "HTTPError")
-"""Words of pip-audit where its service could not be asked."""
+NOBODY: Final = "The advisory service cannot be asked, so nothing is known; ask again from where it can be reached."
 
 
 def main() -> None:
-    """Status 0: none is known; 1: some are; 2: nobody could be asked, which says nothing."""
-    pinned = "".join(f"{name}=={distribution(name).version}\n" for name in sorted(set(_brought("tallygate", EXTRAS))))
-    command = (sys.executable, "-m", "pip_audit", "--requirement", "/dev/stdin", "--no-deps", "--disable-pip")
-    done = subprocess.run(command, input=pinned, capture_output=True, text=True, check=False)
-    if done.returncode and any(word in done.stderr for word in FAILED):
-        print(
-            "The advisory service cannot be reached, so nothing is known: ask again from where it can.", file=sys.stderr
-        )
-        sys.exit(2)
-    print(done.stdout, done.stderr, sep="", end="")
-    sys.exit(done.returncode)
+    """Status 0: none is known; 1: some are; 2: not all packages could be asked about, which says nothing."""
+    names = sorted(set(_brought("tallygate", EXTRAS)))
+    pinned = "".join(f"{name}=={distribution(name).version}\n" for name in names)
+    options = ("--requirement", "/dev/stdin", "--no-deps", "--disable-pip", "--format", "json")
+    done = subprocess.run(
+        (sys.executable, "-m", "pip_audit", *options), input=pinned, capture_output=True, text=True, check=False
+    )
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+    except ValueError:
+        sys.exit(_could_not_tell(done.stderr))
+    # pip-audit itself calls it well where it could ask about none of them.
+    skipped = [package["name"] for package in packages if "skip_reason" in package]
+    weak = [(package, each) for package in packages for each in package.get("vulns", ())]
+    for package, each in weak:
+        mended = ", ".join(each["fix_versions"]) or "none"
+        print(f"{package['name']} {package['version']}: {each['id']}, mended in {mended}")
+    if skipped:
+        sys.exit(_could_not_tell(f"Not known to it: {', '.join(skipped)}"))
+    print(f"{len(packages)} packages, {len(weak)} known weaknesses.")
+    sys.exit(1 if weak else 0)
+
+
+def _could_not_tell(details: str) -> int:
+    print(details.strip(), NOBODY, sep="\n", file=sys.stderr)
+    return 2
 
 
 def _brought(name: str, extras: tuple[str, ...]) -> Iterator[str]:
@@ -40,7 +56,7 @@ def _brought(name: str, extras: tuple[str, ...]) -> Iterator[str]:
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
                 waiting += [(needed.name, each) for each in ("", *needed.extras)]
                 if needed.name != "tallygate":
-                    yield needed.name.lower()
+                    yield canonicalize_name(needed.name)
 
 
 if __name__ == "__main__":
