@@ -30,6 +30,7 @@ from tallygate.metering.v1 import (
 )
 
 DAY_S: Final = 86_400
+_MINUTE_S: Final = 60
 STEPS_AT_ONCE: Final = 1_440
 """Number of steps that are asked for at a time, unless there are too many buckets in them."""
 
@@ -106,7 +107,8 @@ class Source:
         self, span: Span, step: Duration, groups: Sequence[str]
     ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
         """Asks for many steps at a time, and for half as many wherever there are too many buckets in them."""
-        start_s, end_s, steps = span.start.seconds, span.end.seconds, STEPS_AT_ONCE
+        # A node rounds to whole minutes: bounds that are none would have a minute in two answers.
+        start_s, end_s, steps = span.start.seconds // _MINUTE_S * _MINUTE_S, span.end.seconds, STEPS_AT_ONCE
         with metering_channel(self._metering) as channel:
             stub = _Usage(channel)
             while start_s < end_s:
