@@ -6,7 +6,7 @@ import sys
 from control_service.access_settings import read_credentials
 from control_service.settings import addresses, parse
 from tallygate._server.grpc.tls import require_ready
-from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.logs import configure_logging, parse_levels
 from tallygate._server.process.options import environment_of
 from tallygate._server.process.run import ends_program, run
 
@@ -19,7 +19,7 @@ def main() -> None:
         read_credentials(settings.access)
     if settings.check:
         return
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, parse_levels(settings.telling.log_level))
     from control_service.bootstrap import serve  # noqa: PLC0415  # takes long, and wrong options are said at once
 
     run(lambda stop: serve(settings, stop))

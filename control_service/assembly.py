@@ -36,6 +36,7 @@ class Assembly:
 
     idempotent_calls: IdempotentCalls
     feed: ConfigFeed
+    acknowledgements: Acknowledgements
     liveness: NodeLiveness
     fleet: FleetServicer
     exchanges: ExchangeGroups
@@ -70,6 +71,7 @@ def put_together(
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),
         feed,
+        acknowledgements,
         memory.liveness,
         FleetServicer(
             NodeRegistration(database, clock),

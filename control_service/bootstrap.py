@@ -31,6 +31,7 @@ from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import Assembly, put_together
 from control_service.domain.kept_days import USUAL, KeptDays
 from control_service.domain.token_seal import TokenSeal
+from control_service.metrics import ControlMetrics
 from control_service.oidc.fetch import HttpFetch
 from control_service.oidc.issuer import Issuer
 from control_service.oidc.issuers_file import read_issuers
@@ -59,6 +60,7 @@ from tallygate._server.grpc.gate import Authenticator, Gate
 from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
+from tallygate._server.metrics.service import ServiceMetrics
 from tallygate._server.process.build import build_fields
 from tallygate._server.process.facts_reader import FactsReader
 from tallygate._server.process.readiness import Readiness
@@ -132,6 +134,7 @@ class Control:
     readiness: Readiness
     feed: ConfigFeed
     page_keys: PageKeyUpkeep
+    metrics: ServiceMetrics
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
     @asynccontextmanager
@@ -217,7 +220,8 @@ def assemble(
     counts = RefusalCounts()
     refusals = RefusalLog(database, counts, new_id())
     page_keys = PageKeyUpkeep(database, clock, secrets.token_bytes)
-    server = GrpcServer(
+    metrics = _metrics(ControlMetrics(assembly, database, clock))
+    server = metrics.server = GrpcServer(
         listen=listen,
         insecure=insecure,
         tls=tls,
@@ -227,9 +231,14 @@ def assemble(
         max_message_bytes=MESSAGE_BYTES_MAX,
         gate=Gate(_authenticator(access, assembly), ServiceTeams(database), counting(counts, clock)),
         page_keys=page_keys.keys,
+        rpcs=metrics.rpcs,
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
-    return Control(server, readiness, assembly.feed, page_keys, (*assembly.background, refusals.run, *senders))
+    return Control(server, readiness, assembly.feed, page_keys, metrics, (*assembly.background, refusals.run, *senders))
+
+
+def _metrics(own: ControlMetrics) -> ServiceMetrics:
+    return ServiceMetrics(build_fields(compiled=False), own.read, own.survey)
 
 
 def _authenticator(access: Access, assembly: Assembly) -> Authenticator | None:
@@ -296,11 +305,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             kept=settings.kept,
             webhooks_allow_private=settings.webhooks_allow_private,
         )
-        async with control.running() as address:
+        async with control.metrics.told(settings.telling) as metrics_address, control.running() as address:
             mtls_address = control.server.mtls_address
             announce(address, mtls_address)
             at_mtls = {"mtls_address": mtls_address} if mtls_address else {}
-            _log.info("serving", address=address, **at_mtls, **build_fields(compiled=False))
+            at_metrics = {"metrics_address": metrics_address} if metrics_address else {}
+            _log.info("serving", address=address, **at_mtls, **at_metrics, **build_fields(compiled=False))
             await stop.wait()
             _log.info("stopping")
     finally:

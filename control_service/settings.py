@@ -11,10 +11,13 @@ from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
 from tallygate._server.process.service_options import (
+    TOLD_NOTHING,
+    Telling,
     add_service_options,
     database_connections,
     database_url,
     log_format,
+    telling,
 )
 from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 
@@ -43,6 +46,7 @@ class Settings:
     access: AccessSettings = OPEN
     kept: KeptDays = USUAL
     webhooks_allow_private: bool = False
+    telling: Telling = TOLD_NOTHING
     check: bool = False
 
 
@@ -61,6 +65,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         access=access_of(options, tls, [options.listen, *([tls.mtls_listen] if tls and tls.mtls_listen else [])]),
         kept=_kept_days(options.audit_days, options.minute_days),
         webhooks_allow_private=options.webhooks_allow_private,
+        telling=telling(options),
         check=options.check,
     )
 
@@ -112,4 +117,5 @@ def _options(environment: Mapping[str, str]) -> Options:
 
 def addresses(settings: Settings) -> list[str]:
     """All that this program listens on."""
-    return [settings.listen, *([settings.tls.mtls_listen] if settings.tls and settings.tls.mtls_listen else [])]
+    mtls_listen = settings.tls.mtls_listen if settings.tls else ""
+    return [address for address in (settings.listen, mtls_listen, settings.telling.metrics_listen) if address]

@@ -7,7 +7,7 @@ from metering_service.link_options import channels_to
 from metering_service.settings import addresses, common_options, common_variables, parse
 from metering_service.supervisor import Supervisor
 from tallygate._server.grpc.tls import require_ready
-from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.logs import configure_logging, parse_levels
 from tallygate._server.process.options import environment_of
 from tallygate._server.process.run import ends_program, run
 
@@ -20,7 +20,7 @@ def main() -> None:
         channels_to(settings.control.split(","), settings.control_security)
     if settings.check:
         return
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, parse_levels(settings.telling.log_level))
     if settings.worker_count > 1:
         supervisor = Supervisor(
             settings.listen,
@@ -29,6 +29,7 @@ def main() -> None:
             common_options(settings),
             common_variables(settings),
             mtls_listen=settings.tls.mtls_listen if settings.tls else "",
+            metrics_listen=settings.telling.metrics_listen,
         )
         run(supervisor.run)
     else:

@@ -26,6 +26,7 @@ from metering_service.domain.key_ring import SECRET_BYTES
 from metering_service.domain.resolution import DAY_US
 from metering_service.gc_tuning import keep_search_short
 from metering_service.link_options import channels_to
+from metering_service.metrics import NodeMetrics
 from metering_service.settings import Settings
 from metering_service.storage import (
     MIGRATIONS,
@@ -52,6 +53,7 @@ from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerCertificates
+from tallygate._server.metrics.service import ServiceMetrics
 from tallygate._server.process.build import build_fields
 from tallygate._server.process.facts_reader import FactsReader
 from tallygate._server.process.readiness import Readiness
@@ -107,8 +109,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await warn_of_losses(engine)
         program = _Program(settings, engine, copy)
         watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
-        while not stop.is_set():
-            await program.run_epoch(stop)
+        async with program.metrics.told(settings.telling) as address:
+            if address:
+                _log.info("metrics_served", address=address)
+            while not stop.is_set():
+                await program.run_epoch(stop)
         if watching is not None:
             watching.cancel()
     except StorageUnavailableError as error:
@@ -140,6 +145,8 @@ class _Program:
         self._channels = channels_to(settings.control.split(","), settings.control_security)
         self._diagnostics = FactsReader(engine, SystemClock(), compiled=IS_COMPILED, asks_for_proof=settings.auth)
         self._announced = False
+        self._epochs = NodeMetrics()
+        self.metrics = ServiceMetrics(build_fields(compiled=IS_COMPILED), self._epochs.read)
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailableError."""
@@ -157,10 +164,12 @@ class _Program:
         assembly.link.on_lost = caretaking.name_lost
         assembly.link.proxies = proxies_to(self._settings.control)
         metering = MeteringServicer(assembly.node)
-        server = self._server(assembly, metering)
+        server = self.metrics.server = self._server(assembly, metering)
+        self._epochs.begin(assembly, metering.counts)
         try:
             await self._run(assembly, caretaking, metering, server, stop)
         except NodeFencedError as error:
+            self._epochs.fenced_count += 1
             await self._judge(assembly, error)
             # Until then this node is of no use, and a new epoch of it would only fence the node that settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control, self._channels):
@@ -197,6 +206,7 @@ class _Program:
             translate=translate,
             gate=self._gate(assembly),
             page_keys=assembly.keys.page_keys,
+            rpcs=self.metrics.rpcs,
         )
 
     def _gate(self, assembly: Assembly) -> Gate:

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 from metering_service.link_options import add_link_options, link_security_of, told
@@ -16,10 +17,13 @@ from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
 from tallygate._server.process.service_options import (
+    TOLD_NOTHING,
+    Telling,
     add_service_options,
     database_connections,
     database_url,
     log_format,
+    telling,
 )
 from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 from tallygate._wire.names import ID_MAX, NODE_ID
@@ -66,6 +70,7 @@ class Settings:
     shared_listen: str = ""
     record_day_count: int = RECORD_DAY_COUNT
     minute_day_count: int = MINUTE_DAY_COUNT
+    telling: Telling = TOLD_NOTHING
     check: bool = False
 
 
@@ -90,7 +95,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             "and hyphens."
         )
     if options.workers > 1:
-        _require_room(options.listen, tls.mtls_listen if tls else "", options.node_name, options.workers)
+        _require_room(
+            {
+                "--listen": options.listen,
+                "--mtls-listen": tls.mtls_listen if tls else "",
+                "--metrics-listen": options.metrics_listen or "",
+            },
+            options.node_name,
+            options.workers,
+        )
     for address in options.control.split(","):
         host, _, port = address.strip().rpartition(":")
         if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= PORT_MAX:
@@ -113,6 +126,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         shared_listen=options.shared_listen,
         record_day_count=options.record_days,
         minute_day_count=options.minute_days,
+        telling=telling(options),
         check=options.check,
     )
 
@@ -196,22 +210,23 @@ def _read_database_url(said: argparse.Namespace) -> str:
     return url
 
 
-def _require_room(listen: str, mtls_listen: str, node_name: str, worker_count: int) -> None:
+def _require_room(addresses_by_option: Mapping[str, str], node_name: str, worker_count: int) -> None:
     """Refuse what leaves a worker no port or no name. Raises ConfigurationError."""
-    ports: list[int] = []
-    for option, address in (("--listen", listen), ("--mtls-listen", mtls_listen)):
+    ports: list[tuple[int, str]] = []
+    for option, address in addresses_by_option.items():
         _, port = parse_listen(address or "none:0")
         if port + worker_count > PORT_MAX:
             raise ConfigurationError(
                 f"{option} {address} leaves no ports for {worker_count} workers, which have the next ones: use a port "
                 f"up to {PORT_MAX - worker_count}."
             )
-        ports += [port] if port else []
-    if len(ports) > 1 and abs(ports[0] - ports[1]) <= worker_count:
-        raise ConfigurationError(
-            f"--listen {listen} and --mtls-listen {mtls_listen} leave too few ports between them for {worker_count} "
-            f"workers, which have the next ones of both: use ports more than {worker_count} apart."
-        )
+        ports += [(port, f"{option} {address}")] if port else []
+    for (lower, one), (higher, other) in pairwise(sorted(ports)):
+        if higher - lower <= worker_count:
+            raise ConfigurationError(
+                f"{one} and {other} leave too few ports between them for {worker_count} workers, which have the next "
+                f"ones of both: use ports more than {worker_count} apart."
+            )
     letters_max = ID_MAX - len(worker_name("", worker_count))
     if len(node_name) > letters_max:
         raise ConfigurationError(
@@ -223,10 +238,11 @@ def _require_room(listen: str, mtls_listen: str, node_name: str, worker_count: i
 def addresses(settings: Settings) -> list[str]:
     """All that this program listens on: with several workers, the ports that they share and each one's own."""
     shared = [settings.listen, *([settings.tls.mtls_listen] if settings.tls and settings.tls.mtls_listen else [])]
+    for_metrics = [settings.telling.metrics_listen] if settings.telling.metrics_listen else []
     if settings.worker_count == 1:
-        return shared
+        return [*shared, *for_metrics]
     numbers = range(1, settings.worker_count + 1)
-    return [*shared, *(own_address(address, number) for address in shared for number in numbers)]
+    return [*shared, *(own_address(address, number) for address in (*shared, *for_metrics) for number in numbers)]
 
 
 def common_options(settings: Settings) -> list[str]:
@@ -234,6 +250,7 @@ def common_options(settings: Settings) -> list[str]:
     options = ["--control", settings.control, "--log-format", settings.log_format]
     options += ["--database-connections", str(settings.database_connections)]
     options += ["--record-days", str(settings.record_day_count), "--minute-days", str(settings.minute_day_count)]
+    options += ["--log-level", settings.telling.log_level, "--otlp-endpoint", settings.telling.otlp_endpoint]
     options += told(settings.control_security)
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]

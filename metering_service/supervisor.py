@@ -55,7 +55,8 @@ class Shared(NamedTuple):
 class Supervisor:
     """Runs workers until it is told to stop. `arguments`, `variables`: the options that all workers have.
 
-    `mtls_listen`: the port that they share for callers with certificates, if there is one.
+    `mtls_listen`: the port that they share for callers with certificates, if there is one. `metrics_listen`: the port
+    before theirs for metrics, which nobody listens on.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Supervisor:
         variables: Mapping[str, str],
         *,
         mtls_listen: str = "",
+        metrics_listen: str = "",
     ) -> None:
         self._listen = listen
+        self._metrics_listen = metrics_listen
         self._mtls_listen = mtls_listen
         self._node_name = node_name
         self._worker_count = worker_count
@@ -161,6 +164,7 @@ class Supervisor:
             # Said where it is none, too: the environment may name one.
             *("--mtls-listen", own_address(self._mtls_listen, number) if self._mtls_listen else ""),
             *("--shared-mtls-listen", shared.mtls_listen),
+            *("--metrics-listen", own_address(self._metrics_listen, number) if self._metrics_listen else ""),
             # The environment is a worker's, too, and may say of it that it is several.
             *("--workers", "1"),
         ]

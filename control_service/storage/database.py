@@ -9,9 +9,11 @@ from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.glance import glance_of, query
+from control_service.storage.survey import survey
 from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.ports import Database
 from control_service.usecases.pulse_ports import Glance
+from control_service.usecases.survey_ports import Survey, SurveyPort
 from tallygate._server.database.driver_errors import is_disk_full, is_unavailable
 from tallygate._server.database.engine import outage_of, quick_reads, read_only
 from tallygate._server.database.migration import explain
@@ -20,7 +22,7 @@ MIGRATIONS: Final = "control_service:storage/migrations"
 """Package and folder of the control database's revisions."""
 
 
-class SqlDatabase(Database):
+class SqlDatabase(Database, SurveyPort):
     """Transactions on one engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -49,6 +51,12 @@ class SqlDatabase(Database):
         with self._failures_translated("reading"):
             (rows,) = await quick_reads(self._engine).rows(query(self._engine.dialect))
             return glance_of(rows)
+
+    @override
+    async def survey(self, now_us: int) -> Survey:
+        with self._failures_translated("reading"):
+            async with read_only(self._engine) as connection:
+                return await survey(connection, now_us)
 
     @contextmanager
     def _failures_translated(self, purpose: str) -> Iterator[None]:

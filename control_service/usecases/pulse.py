@@ -26,6 +26,11 @@ class Pulse:
         self._latest: Glance | None = None
         self._beat = asyncio.Event()
 
+    @property
+    def latest(self) -> Glance | None:
+        """What the last look found; None before the first."""
+        return self._latest
+
     def is_quiet(self) -> bool:
         """Whether a look would find that nothing was committed since the last one; False where only a query tells."""
         stamp = self._database.stamp()

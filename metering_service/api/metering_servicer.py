@@ -1,6 +1,7 @@
 """The Meter stream and its unary siblings."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -9,6 +10,7 @@ from typing_extensions import override
 
 from metering_service.api.authenticator import require_unchanged, shown_by
 from metering_service.api.codec import decode_any_report, decode_report, encode_decision
+from metering_service.api.meter_counts import MeterCounts
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
 from metering_service.api.meter_response import encode_responses
 from metering_service.domain.decision import Decision
@@ -58,6 +60,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.counts = MeterCounts()
         self._draining = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -81,6 +84,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         session, said = MeterStream(self._node, news.set, rights, soon.call), pb.MeterResponse()
         if shown is not None:
             shown.users[session] = None
+        counts = self.counts
+        counts.streams_open += 1
+        counts.streams_begun += 1
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
@@ -91,6 +97,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise session.problem
                 outgoing = session.drain()
                 if outgoing is not None:
+                    counts.note_said(outgoing)
                     for said in encode_responses(outgoing, said):  # noqa: B020  # asked once, with the one before
                         yield said
                     room.set()
@@ -102,6 +109,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     if session.idle:
                         return
         finally:
+            counts.streams_open -= 1
             reader.cancel()
             drained.cancel()
             soon.cancel()
@@ -132,7 +140,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 
         Where only its account or its stream waits for too much, others are heard meanwhile.
         """
-        room, accounts = self._node.room, frozenset[str]()
+        room, accounts, began_ns = self._node.room, frozenset[str](), time.perf_counter_ns()
         while True:
             async with self._turn:
                 while room.is_full:  # noqa: ASYNC110  # rare, and many things end it
@@ -143,10 +151,14 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 if session.has_room_for(accounts):
                     decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
                     steps = session.take(message.first_sequence, message.reports, decode, message.columns)
+                    decided_ns = time.perf_counter_ns()
                     # What was decided goes out before another stream is heard, and calls have their turn.
                     await asyncio.sleep(0)
                     for _ in steps:
                         await asyncio.sleep(0)
+                        decided_ns = time.perf_counter_ns()
+                    reports, entries = len(message.reports), len(message.columns.handles)
+                    self.counts.note_message(reports, entries, decided_ns - began_ns)
                     return
             await asyncio.sleep(FULL_POLL_S)
 
@@ -165,7 +177,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         if report.phase not in (Phase.AUTHORIZE, None):
             raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
         require_unchanged(current_caller())
-        return pb.AuthorizeResponse(decision=encode_decision(await ask(self._node, report)))
+        decision: Decision = await ask(self._node, report)
+        self.counts.note_call(decision)
+        return pb.AuthorizeResponse(decision=encode_decision(decision))
 
     @override
     async def Report(
@@ -178,6 +192,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         report = report._replace(want_receipt=report.phase is Phase.FINISH)
         require_unchanged(current_caller())
         decision: Decision = await ask(self._node, report)
+        self.counts.note_call(decision)
         return pb.ReportResponse(decision=encode_decision(decision))
 
 

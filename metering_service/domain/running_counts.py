@@ -142,6 +142,11 @@ class RunningCounts:
         self.dirty = self.dirty + bytes(slots - len(self.dirty))
         self.is_recorded = self.is_recorded + bytes(slots - len(self.is_recorded))
 
+    @property
+    def count(self) -> int:
+        """Number of requests that run."""
+        return len(self.requests) - len(self._free_slots)
+
     def give_back(self, slot: int) -> None:
         """The request that had it runs no longer."""
         self.dismiss(slot)

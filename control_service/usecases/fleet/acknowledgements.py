@@ -35,6 +35,13 @@ class _Written(NamedTuple):
     at_ns: int
 
 
+class Lag(NamedTuple):
+    """Versions that a node lacks, and the time since its last acknowledgement was written."""
+
+    versions: int
+    age_ns: int
+
+
 _NEVER: Final = _Written(version=-1, at_ns=0)
 
 
@@ -64,6 +71,12 @@ class Acknowledgements:
     def forget(self, watcher: Watcher) -> None:
         """Forgets what was written for a stream that is over."""
         self._written.pop((watcher.node, watcher.epoch), None)
+
+    def lag(self, version: int, now_ns: int) -> Lag:
+        """How far the slowest node with a stream here is behind this version."""
+        versions = max((version - written.version for written in self._written.values()), default=0)
+        oldest_ns = min((written.at_ns for written in self._written.values()), default=now_ns)
+        return Lag(max(0, versions), now_ns - oldest_ns)
 
     async def run(self) -> None:
         """Writes acknowledgements as they come, until cancelled."""

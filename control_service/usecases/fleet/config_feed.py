@@ -114,6 +114,11 @@ class ConfigFeed:
         self._api_keys.forget_unfollowed(watcher.api_keys.keys, self._watchers.values())
         self._models.forget_unfollowed(watcher.models.keys, self._watchers.values())
 
+    @property
+    def stream_count(self) -> int:
+        """Number of nodes that have a stream here."""
+        return len(self._watchers)
+
     def fence(self, node: str, epoch: int) -> None:
         """Ends the stream of an epoch that a newer one has replaced, in this process or another."""
         watcher = self._watchers.get(node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ import structlog
 from control_service.domain.errors import ControlError, StorageUnavailableError
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest, LeaseAnswer
 from tallygate._server.clock import Clock
+from tallygate._server.metrics.histogram import Histogram
 
 GROUP_EXCHANGES_MAX: Final = 64
 """Maximum number of exchanges in a group."""
@@ -79,6 +81,10 @@ class ExchangeGroups:
         self._task: asyncio.Task[None] | None = None
         self.sizes: Counter[int] = Counter()
         """Number of transactions that were begun, by the number of exchanges in them."""
+        self.durations = Histogram()
+        """Of transactions, those that failed included."""
+        self.statement_count = 0
+        """Statements in them."""
 
     async def exchange(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         """Serves an exchange with others.
@@ -93,8 +99,14 @@ class ExchangeGroups:
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve_all())
+            # In a context of its own: what is logged there is about no single call.
+            self._task = asyncio.create_task(self._serve_all(), context=Context())
         return await waiting.answers
+
+    @property
+    def waiting_count(self) -> int:
+        """Number of exchanges that no transaction has taken yet."""
+        return len(self._waiting)
 
     async def run(self) -> None:
         """Waits until cancelled; then ends the group that is being served, before the database is closed."""
@@ -163,6 +175,8 @@ class ExchangeGroups:
     async def _serve_group(self, group: Sequence[_Waiting]) -> None:
         """Serves a group; where that fails, each half by itself, down to the exchanges that fail alone."""
         self.sizes[len(group)] += 1
+        self.statement_count += sum(len(one.request.statements) for one in group)
+        began_ns = self._clock.monotonic_ns()
         try:
             served = await self._serve([one.request for one in group])
         except StorageUnavailableError as error:
@@ -177,6 +191,8 @@ class ExchangeGroups:
         else:
             for one, answers in zip(group, served, strict=True):
                 one.take(answers)
+        finally:
+            self.durations.observe(self._clock.monotonic_ns() - began_ns)
 
     async def _serve_parts(self, group: Sequence[_Waiting], error: Exception) -> None:
         if len(group) > 1:

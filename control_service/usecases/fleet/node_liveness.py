@@ -52,6 +52,15 @@ class NodeLiveness:
         seen = self._seen.get(node.name)
         return seen is None or seen.heard != (node.epoch, node.heard_count) or seen.unheard_ns < LIVE_NS
 
+    def states(self) -> dict[str, int]:
+        """Number of nodes that are live, lost, and neither: silent."""
+        lost = {node.name for node in self.lost}
+        states = {"live": 0, "silent": 0, "lost": len(lost)}
+        for name, seen in self._seen.items():
+            if name not in lost:
+                states["live" if seen.unheard_ns < LIVE_NS else "silent"] += 1
+        return states
+
     def is_silent(self, name: str) -> bool:
         """Whether the leases of a node have lapsed, whether or not it has open ones; False for unknown nodes."""
         seen = self._seen.get(name)

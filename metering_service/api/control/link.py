@@ -40,6 +40,7 @@ from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
 from tallygate._access.refusals import RefusalCounts
+from tallygate._server.metrics.histogram import Histogram
 from tallygate._server.outage import Outage
 from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
@@ -95,6 +96,9 @@ class ControlLink:
         self._exchange_number = 0
         self._version = 0
         self._last_renewal_ns = 0
+        self.exchange_durations = Histogram()
+        """Of exchanges that were answered."""
+        self.failed_exchanges = 0
         self.up_to_date = asyncio.Event()
         self.is_connected = False
         """Whether control has said something on the stream that is open."""
@@ -343,6 +347,7 @@ class ControlLink:
             if decode_failure(error).reason in FATAL_REASONS:
                 raise
             self._outage.failed("leases", **self._problem(error))
+            self.failed_exchanges += 1
             node.control_answers = False
             return False
         self._outage.answered("leases")
@@ -350,6 +355,7 @@ class ControlLink:
         self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
         valid_for_ns = decode_ns(response.valid_for)
         self._last_renewal_ns = asked_ns
+        self.exchange_durations.observe(node.clock.monotonic_ns() - asked_ns)
         self.refusals.tell(refused)
         self.told_settled = self.told_settled or settled_below_epoch > 0
         keeper.answered(said, [decode_answer(answer) for answer in response.answers], asked_ns, valid_for_ns)

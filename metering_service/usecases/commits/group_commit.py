@@ -9,6 +9,7 @@ from typing import Final
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
 from metering_service.usecases.commits.checkpoints import Checkpoints
+from metering_service.usecases.commits.commit_counts import CommitCounts
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
@@ -56,6 +57,7 @@ class GroupCommitter:
         """Epoch below which control has closed all leases; each commit notes it for the node that settles the rest."""
         self.is_answered = True
         """Whether the last commit was."""
+        self.counts = CommitCounts()
         self._work = asyncio.Event()
         buffer.on_work = self._wake
 
@@ -117,11 +119,13 @@ class GroupCommitter:
                 kept = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailableError:
                 self.is_answered = False
+                self.counts.retries += 1
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.is_answered = True
                 self._buffer.alone_ns = sent_ns
+                self.counts.note(batch, self._buffer.now_ns() - sent_ns)
                 return kept
 
     def _wake(self) -> None:

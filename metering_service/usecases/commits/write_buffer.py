@@ -7,6 +7,7 @@ from metering_service.domain.booking import Booking
 from metering_service.domain.decision import Decision
 from metering_service.domain.kept_units import NOTHING_KEPT, Kept
 from metering_service.domain.lease import Lease
+from metering_service.domain.pot import PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     UNKNOWN,
@@ -58,6 +59,8 @@ class WriteBuffer:
         self._in_flight: PendingCommit | None = None
         self._last_cell: _LastCell | None = None
         self.running = RunningCounts()
+        self.spent_units: dict[PotKind, int] = {}
+        """Units of leases that were consumed, as committed in this epoch."""
         self._await_counts: dict[int, Callbacks] = {}
         """By slot: called once the counts that wait there for a checkpoint are committed."""
         self.on_work: Callable[[], None] = lambda: None
@@ -249,7 +252,9 @@ class WriteBuffer:
         pending, self._in_flight = self._in_flight, None
         assert pending is not None
         for lease_id, lease in pending.leases.items():
-            lease.committed = max(lease.committed, pending.lease_records[lease_id].consumed_units)
+            committed = max(lease.committed, pending.lease_records[lease_id].consumed_units)
+            self.spent_units[lease.kind] = self.spent_units.get(lease.kind, 0) + committed - lease.committed
+            lease.committed = committed
         for service, request, kept_units in pending.kept:
             service.let_go(request, kept_units)
         self.on_consumed(pending.leases.values())

@@ -298,5 +298,6 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
 def _answer(node: Node, service: ServiceState, waiter: Waiter, answer: Decision | None) -> None:
     forget_renewal(waiter)
     node.room.leave(service.name, waiter.reporter)
+    node.room.waits.observe(node.clock.monotonic_ns() - waiter.parked_ns)
     waiter.reporter.answer(waiter.sequence, with_service(waiter, answer))
     waiter.pending.done()

@@ -136,6 +136,7 @@ def enter(node: Node, waiter: Waiter) -> Outcome:
 
 def _park(node: Node, service: ServiceState, waiter: Waiter) -> None:
     waiter.pending.expect()
+    waiter.parked_ns = node.clock.monotonic_ns()
     note_renewal(service, waiter)
     service.waiters.append(waiter)
     node.waiting[service.name] = service

@@ -87,6 +87,8 @@ class Waiter:
     deadline_ns: int
     """When it is answered with what is known. A booking waits longer, and is then made with the payers at hand."""
     is_verified: bool
+    parked_ns: int = 0
+    """When it began to wait."""
     teams: frozenset[str] | None = None
     """Teams whose services the reporter may speak of, in this account; None for all of them."""
     token: ResumeToken | None = None

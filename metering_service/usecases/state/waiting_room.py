@@ -7,6 +7,7 @@ stream whose caller may speak of every account can make those up, too; so each s
 
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.waiter import Reporter
+from tallygate._server.metrics.histogram import Histogram
 
 
 def account_of(service: str) -> str:
@@ -22,6 +23,8 @@ class WaitingRoom:
         self._by_account: dict[str, int] = {}
         self._by_stream: dict[Reporter, int] = {}
         self.count = 0
+        self.waits = Histogram()
+        """How long those waited that were answered."""
         self.full_accounts: set[str] = set()
         """Those of which no more finishes and progress are taken in."""
 

@@ -1,8 +1,7 @@
 """The one place where an exception of our servicers becomes a gRPC status."""
 
 import inspect
-import re
-import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Never, TypeAlias, TypeVar
 
@@ -12,10 +11,12 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from tallygate._server.grpc.access_rules import MethodRule, rule_of
+from tallygate._server.grpc.call import Call, current_trace_id, set_call
 from tallygate._server.grpc.caller import current_caller, set_caller, set_readmission
 from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.paging import set_page_keys
+from tallygate._server.grpc.rpc_counts import CANCELLED, OK, RpcCounts
 from tallygate._server.grpc.unreadable import explain
 from tallygate._server.page_keys import PageKeys
 
@@ -27,9 +28,9 @@ Admit: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _log = structlog.get_logger(__name__)
+_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 _REFUSALS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 """Codes by which a servicer refuses a caller whom the gate has let in."""
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def reads_by(read: Read) -> Callable[[Method], Method]:
@@ -55,7 +56,15 @@ class Guard:
     Methods are wrapped as they are added. An interceptor would be asked for each call again, which takes 10 us.
     """
 
-    def __init__(self, server: grpc.aio.Server, translate: Translate, gate: Gate, page_keys: PageKeys) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        translate: Translate,
+        gate: Gate,
+        page_keys: PageKeys,
+        counts: RpcCounts | None = None,
+    ) -> None:
+        self._counts = counts or RpcCounts()
         self._server = server
         self._translate = translate
         self._gate = gate
@@ -94,27 +103,47 @@ class Guard:
         return admit
 
     def _wrap(self, method: Callable[..., Any], name: str, rule: MethodRule | None) -> Callable[..., Any]:
-        admit = self._admission(rule)
-        if inspect.isasyncgenfunction(method):
+        return (self._wrap_generator if inspect.isasyncgenfunction(method) else self._wrap_coroutine)(
+            method, name, rule
+        )
 
-            async def generator(request: Any, context: Context) -> AsyncIterator[Any]:
-                admitted = False
-                try:
-                    await admit(request, context)
-                    admitted = True
-                    async for response in method(request, context):
-                        yield response
-                except grpc.aio.AbortError:
-                    raise
-                except Exception as error:  # noqa: BLE001  # every exception ends as a status, none is swallowed
-                    await self._abort(error, context, name, rule if admitted else None, request)
+    def _wrap_generator(
+        self, method: Callable[..., Any], name: str, rule: MethodRule | None
+    ) -> Callable[..., AsyncIterator[Any]]:
+        admit, counts = self._admission(rule), self._counts.of(name[1:])
 
-            return generator
+        async def generator(request: Any, context: Context) -> AsyncIterator[Any]:
+            admitted, code, began_ns = False, CANCELLED, time.perf_counter_ns()
+            counts.open_count += 1
+            set_call(Call(name, context))
+            try:
+                await admit(request, context)
+                admitted = True
+                async for response in method(request, context):
+                    yield response
+                code = OK
+            except grpc.aio.AbortError:
+                code = _code_of(context)
+                raise
+            except Exception as error:  # noqa: BLE001  # every exception ends as a status, none is swallowed
+                failure = self._failure(error, context, name)
+                code = failure.code.name
+                await self._abort(failure, context, rule if admitted else None, request)
+            finally:
+                counts.end(code, time.perf_counter_ns() - began_ns)
 
+        return generator
+
+    def _wrap_coroutine(
+        self, method: Callable[..., Any], name: str, rule: MethodRule | None
+    ) -> Callable[..., Awaitable[Any]]:
+        admit, counts = self._admission(rule), self._counts.of(name[1:])
         is_open, page_keys = self._gate.is_open, self._page_keys
 
         async def coroutine(request: Any, context: Context) -> Any:
-            admitted = False
+            admitted, code, began_ns = False, CANCELLED, time.perf_counter_ns()
+            counts.open_count += 1
+            set_call(Call(name, context))
             try:
                 if is_open:
                     # As `admit` does; a coroutine more would be a good part of what is ours of a call.
@@ -123,27 +152,45 @@ class Guard:
                 else:
                     await admit(request, context)
                 admitted = True
-                return await method(request, context)
+                response = await method(request, context)
+                code = OK
             except grpc.aio.AbortError:
+                code = _code_of(context)
                 raise
             except Exception as error:  # noqa: BLE001  # as above
-                await self._abort(error, context, name, rule if admitted else None, request)
+                failure = self._failure(error, context, name)
+                code = failure.code.name
+                await self._abort(failure, context, rule if admitted else None, request)
+            else:
+                return response
+            finally:
+                counts.end(code, time.perf_counter_ns() - began_ns)
 
         return coroutine
 
-    async def _abort(
-        self, error: Exception, context: Context, name: str, admitted: MethodRule | None, request: Any
-    ) -> Never:
-        """Ends a call; `admitted` is the rule of its method where the gate has let it in, and has told nobody of it."""
+    def _failure(self, error: Exception, context: Context, name: str) -> RpcStatusError:
+        """What the caller is told of an exception."""
         if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
             # As generated code has it for the methods that a servicer does not have.
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"This server has no {name}.")
+            return RpcStatusError(grpc.StatusCode.UNIMPLEMENTED, "", f"This server has no {name}.")
         failure = error if isinstance(error, RpcStatusError) else self._translate(error)
-        if failure is None:
-            failure = _unexpected(error, context, name)
+        return failure if failure is not None else _unexpected(error, name)
+
+    async def _abort(
+        self, failure: RpcStatusError, context: Context, admitted: MethodRule | None, request: Any
+    ) -> Never:
+        """Ends a call; `admitted` is the rule of its method where the gate has let it in, and has told nobody of it."""
+        if failure.code is grpc.StatusCode.UNIMPLEMENTED:
+            await context.abort(failure.code, failure.message)
         if admitted is not None and failure.code in _REFUSALS:
             self._gate.tell(failure, admitted, _message(request), context, current_caller())
         await context.abort_with_status(rpc_status.to_status(status_of(failure)))
+
+
+def _code_of(context: Context) -> str:
+    """The code by which a servicer has ended a call itself."""
+    code: Any = context.code()  # grpc.aio gives a number once a call was aborted
+    return code.name if isinstance(code, grpc.StatusCode) else _CODES.get(code, "UNKNOWN")
 
 
 def _reader(handler: Handler, read: Read | None) -> Read | None:
@@ -194,8 +241,8 @@ def _kind_of(handler: Handler) -> tuple[str, Callable[..., Handler]]:
     return "unary_unary", grpc.unary_unary_rpc_method_handler
 
 
-def _unexpected(error: Exception, context: Context, name: str) -> RpcStatusError:
-    trace_id = _trace_id(context)
+def _unexpected(error: Exception, name: str) -> RpcStatusError:
+    trace_id = current_trace_id()
     _log.error("call_failed_unexpectedly", method=name, trace_id=trace_id, exc_info=error)
     return RpcStatusError(
         code=grpc.StatusCode.INTERNAL,
@@ -203,11 +250,3 @@ def _unexpected(error: Exception, context: Context, name: str) -> RpcStatusError
         message=f"The server made a mistake; its log tells more under trace id {trace_id}.",
         metadata={"trace_id": trace_id},
     )
-
-
-def _trace_id(context: Context) -> str:
-    """The caller's W3C trace id, or a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "traceparent" and isinstance(value, str) and (match := _TRACEPARENT.fullmatch(value)):
-            return match[1]
-    return secrets.token_hex(16)

@@ -26,6 +26,11 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._closed = False
         self._changed = asyncio.Event()
 
+    @property
+    def serving(self) -> Mapping[str, bool]:
+        """Whether each name is SERVING."""
+        return self._serving
+
     def set_ready(self, ready: Mapping[str, bool]) -> None:
         """Change the status of these names; nothing changes after `close`."""
         if not self._closed:

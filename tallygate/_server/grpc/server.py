@@ -13,6 +13,7 @@ from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.health import HealthServicer
 from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
 from tallygate._server.grpc.reflection import add_reflection
+from tallygate._server.grpc.rpc_counts import RpcCounts
 from tallygate._server.grpc.tls import ServerCertificates, ServerTls
 from tallygate._server.page_keys import PageKeys
 
@@ -28,7 +29,7 @@ class GrpcServer:
 
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
     `other_health`: names that only health speaks of. `gate`: who may call; everybody without one.
-    `page_keys`: what signs the tokens of lists' pages.
+    `page_keys`: what signs the tokens of lists' pages. `rpcs`: where calls are counted.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     `tls`: makes all addresses take connections by TLS only, and may add one for callers with certificates.
     `certificates`: those of an earlier server of this program, which were whole where the files are not just now.
@@ -50,6 +51,7 @@ class GrpcServer:
         max_message_bytes: int = MESSAGE_BYTES_MAX,
         gate: Gate | None = None,
         page_keys: PageKeys | None = None,
+        rpcs: RpcCounts | None = None,
     ) -> None:
         """Raises ConfigurationError for a malformed address, an unsafe one without `insecure`, and broken files."""
         self._listen = [address for address in (listen, shared_listen) if address]
@@ -61,7 +63,7 @@ class GrpcServer:
         """Address for callers with certificates, once it is bound."""
         self._health = HealthServicer([*service_names, *other_health])
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
-        guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate(), page_keys or PageKeys()))
+        guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate(), page_keys or PageKeys(), rpcs))
         add_servicers(guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)
@@ -100,6 +102,11 @@ class GrpcServer:
     def set_ready(self, ready: Mapping[str, bool]) -> None:
         """Say by health checking whether calls of these services will be served."""
         self._health.set_ready(ready)
+
+    @property
+    def serving(self) -> Mapping[str, bool]:
+        """What health checking says, by name."""
+        return self._health.serving
 
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, refuse new calls, let those in flight finish for so long, then cancel the rest."""

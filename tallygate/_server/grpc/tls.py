@@ -57,6 +57,12 @@ class ServerCertificates:
         """Number of times that the files were found broken, and those that had been read before stayed in use."""
         return self._files.failed_reads
 
+    def in_use(self) -> dict[str, bytes]:
+        """The certificates that new connections use, as PEM, by what they are for."""
+        content = self._files.current()
+        authorities = {"client_ca": content.client_authorities} if content.client_authorities is not None else {}
+        return {"server": content.pair.certificate, **authorities}
+
     def credentials(self, *, verify_clients: bool) -> grpc.ServerCredentials:
         """Credentials for one port: each port is told by itself of what has changed."""
         given = self._files.current()

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, Never
 
 from typing_extensions import override
@@ -53,6 +54,8 @@ class Options:
         self.parser.add_argument(
             "--check", action="store_true", help="say what is wrong with the options and the environment, then end"
         )
+        said = f"tallygate {version('tallygate')}"
+        self.parser.add_argument("--version", action="version", version=said, help="print the version, then end")
         options, unknown = self.parser.parse_known_args(arguments)
         if unknown:
             name = unknown[0].partition("=")[0] if unknown[0].startswith("-") else ""

@@ -1,12 +1,14 @@
-"""The options that every service has: its database, its logs, and whether it may be unsafe."""
+"""The options that every service has: its database, its logs, its metrics, and whether it may be unsafe."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.process.logs import LogFormat
+from tallygate._server.grpc.listen import parse_listen
+from tallygate._server.process.logs import LogFormat, parse_levels
 from tallygate._server.process.options import Options
 
 CONNECTION_COUNT_MIN: Final = 3
@@ -15,6 +17,7 @@ CONNECTION_COUNT_MAX: Final = 1_000
 """Maximum number of connections: more is a mistake."""
 _LOG_FORMATS: Final = ("json", "text")
 _LOG_FORMAT_VARIABLE: Final = "TALLYGATE_LOG_FORMAT"
+_LOG_LEVEL_VARIABLE: Final = "TALLYGATE_LOG_LEVEL"
 
 
 def add_service_options(
@@ -43,6 +46,27 @@ def add_service_options(
         type=int,
     )
     options.add("--log-format", _LOG_FORMAT_VARIABLE, "json", "for programs or for people", choices=_LOG_FORMATS)
+    options.add(
+        "--log-level",
+        _LOG_LEVEL_VARIABLE,
+        "info",
+        "debug, info, warning or error; and, with commas between, MODULE=LEVEL for single modules",
+        metavar="LEVEL",
+    )
+    options.add(
+        "--metrics-listen",
+        database_variable.removesuffix("DATABASE_URL") + "METRICS_LISTEN",
+        None,
+        "address at which Prometheus scrapes metrics, by plain HTTP and without proof: keep it off public networks",
+        metavar="HOST:PORT",
+    )
+    options.add(
+        "--otlp-endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "OpenTelemetry collector that metrics and traces are sent to by gRPC",
+        metavar="URL",
+    )
     options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
 
 
@@ -68,3 +92,31 @@ def log_format(said: argparse.Namespace) -> LogFormat:
     if said.log_format not in _LOG_FORMATS:
         raise ConfigurationError(f'{_LOG_FORMAT_VARIABLE} is "{said.log_format}": use json or text.')
     return cast("LogFormat", said.log_format)
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a service is watched: levels of its logs as they are written, where metrics are scraped or sent to."""
+
+    log_level: str = "info"
+    metrics_listen: str = ""
+    otlp_endpoint: str = ""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether anybody is told of metrics."""
+        return bool(self.metrics_listen or self.otlp_endpoint)
+
+
+TOLD_NOTHING: Final = Telling()
+
+
+def telling(said: argparse.Namespace) -> Telling:
+    """What was said of it. Raises ConfigurationError."""
+    parse_levels(said.log_level)
+    if said.metrics_listen:
+        parse_listen(said.metrics_listen)
+    endpoint = said.otlp_endpoint or ""
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise ConfigurationError(f'--otlp-endpoint is "{endpoint}": write http://HOST:PORT, or https:// for TLS.')
+    return Telling(said.log_level, said.metrics_listen or "", endpoint)
