@@ -2,12 +2,13 @@
 PYTHON ?= python3
 JOBS ?= 2
 FOCUS_PYTHON ?= python3.12
+PROMTOOL ?= promtool
 BIN := .venv/bin
 RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check simulate simulate-mutations torture drill upgrade bench validate-focus format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,12 @@ check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/buf format --diff --exit-code protos
 	$(BIN)/buf breaking protos --against $(CONTRACT)
 	$(BIN)/python scripts/stubs.py --check
+
+check-alerts:  ## the alert rules, by Prometheus's own promtool: PROMTOOL=/path/to/promtool, or of Debian's package prometheus
+	@command -v $(PROMTOOL) > /dev/null || \
+		{ echo "There is no $(PROMTOOL): install Debian's package prometheus, or say PROMTOOL=/path/to/promtool"; exit 1; }
+	$(PROMTOOL) check rules deploy/monitoring/alerts.yaml
+	$(PROMTOOL) test rules deploy/monitoring/alerts_test.yaml
 
 simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, or SEED=123 alone; STORM=1, PROOFS=1, LIMITS=1, KEYS=1
 	$(RUN) -m tests.simulation $(if $(STORM),--storm) $(if $(PROOFS),--proofs) $(if $(LIMITS),--limits) $(if $(KEYS),--keys) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))

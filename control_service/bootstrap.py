@@ -305,12 +305,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             kept=settings.kept,
             webhooks_allow_private=settings.webhooks_allow_private,
         )
-        async with control.metrics.told(settings.telling) as metrics_address, control.running() as address:
+        async with control.metrics.told(settings.telling), control.running() as address:
             mtls_address = control.server.mtls_address
             announce(address, mtls_address)
             at_mtls = {"mtls_address": mtls_address} if mtls_address else {}
-            at_metrics = {"metrics_address": metrics_address} if metrics_address else {}
-            _log.info("serving", address=address, **at_mtls, **at_metrics, **build_fields(compiled=False))
+            _log.info("serving", address=address, **at_mtls, **build_fields(compiled=False))
             await stop.wait()
             _log.info("stopping")
     finally:

@@ -109,9 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await warn_of_losses(engine)
         program = _Program(settings, engine, copy)
         watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
-        async with program.metrics.told(settings.telling) as address:
-            if address:
-                _log.info("metrics_served", address=address)
+        async with program.metrics.told(settings.telling):
             while not stop.is_set():
                 await program.run_epoch(stop)
         if watching is not None:

@@ -85,8 +85,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         if shown is not None:
             shown.users[session] = None
         counts = self.counts
-        counts.streams_open += 1
-        counts.streams_begun += 1
+        counts.begin(session)
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
@@ -97,7 +96,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise session.problem
                 outgoing = session.drain()
                 if outgoing is not None:
-                    counts.note_said(outgoing)
+                    counts.note_said(session, outgoing)
                     for said in encode_responses(outgoing, said):  # noqa: B020  # asked once, with the one before
                         yield said
                     room.set()
@@ -109,7 +108,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     if session.idle:
                         return
         finally:
-            counts.streams_open -= 1
+            counts.end(session)
             reader.cancel()
             drained.cancel()
             soon.cancel()
@@ -157,8 +156,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     for _ in steps:
                         await asyncio.sleep(0)
                         decided_ns = time.perf_counter_ns()
-                    reports, entries = len(message.reports), len(message.columns.handles)
-                    self.counts.note_message(reports, entries, decided_ns - began_ns)
+                    self.counts.decision_durations.observe(decided_ns - began_ns)
                     return
             await asyncio.sleep(FULL_POLL_S)
 

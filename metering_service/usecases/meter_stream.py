@@ -50,6 +50,7 @@ class MeterStream:
         wake_soon: Callable[[], None] | None = None,
     ) -> None:
         self.keeps_open = True
+        self.entry_count = 0
         self.problem: MeteringError | None = None  # why the stream ends at once, if it does
         self._access = StreamAccess(rights) if rights is not None else None
         self._node = node
@@ -95,6 +96,7 @@ class MeterStream:
         self._last_sequence += count
         pending = self._watermark.await_message(self._last_sequence)
         self._coalesces = entries > 0
+        self.entry_count += entries
         self._decode = decode
         steps = self._steps(reports, columns if entries else None, pending)
         next(steps, None)

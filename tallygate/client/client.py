@@ -243,6 +243,11 @@ class MeteringClient:
         """Number of streams that broke after a node had answered on them."""
         return self._session.disconnects
 
+    @property
+    def verdicts(self) -> Mapping[tuple[str, str], int]:
+        """Number of authorisations, by verdict and reason; what goes on without a node is ALLOW, UNREACHABLE."""
+        return dict(self._session.verdicts)
+
     async def drain(self) -> None:
         """Waits until the unsent reports fit in one message: for callers that report faster than the network takes."""
         while len(self._session.outbox) > REPORTS_PER_MESSAGE_MAX:

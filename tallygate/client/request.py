@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tallygate.client.bounds import check_sendable
-from tallygate.client.errors import Denied
+from tallygate.client.errors import Denied, MeteringError, Unreachable
 from tallygate.client.handle import RequestHandle
 from tallygate.client.session import REFUSED_FINISHES
 from tallygate.client.state import FINISH
@@ -57,7 +57,17 @@ class MeteredRequest(RequestHandle):
                 may go on without an answer is used up.
             Overloaded: Too many requests are open.
         """
-        state, session = self._state, self._session
+        session = self._session
+        try:
+            lent = await self._authorize()
+        except MeteringError as error:
+            session.count("DENY", error.reason)
+            raise
+        session.count("ALLOW", Unreachable.reason if lent else "")
+
+    async def _authorize(self) -> bool:
+        """As `authorize`; whether the request goes on without a node."""
+        state, session, lent = self._state, self._session, False
         session.open(state)
         try:
             async with asyncio.timeout(session.settings.answer_ms / 1_000):
@@ -67,7 +77,8 @@ class MeteredRequest(RequestHandle):
             if not isinstance(error, TimeoutError):
                 session.withdraw(state)
                 raise
-            if not session.allowance.lend(state):
+            lent = session.allowance.lend(state)
+            if not lent:
                 session.withdraw(state)
                 raise session.unreachable() from None
         if state.denial is not None:
@@ -75,6 +86,7 @@ class MeteredRequest(RequestHandle):
             raise Denied(state.denial)
         state.begun = True
         session.allowance.check(state)
+        return lent
 
     async def wait_for_tokens(self) -> int:
         """Number of tokens that may still be generated; waits for the node's answer where nothing is free now.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from tallygate._wire.times import decode_ns
 from tallygate.client.allowance import Allowance, Later, later_on_loop
@@ -17,6 +17,7 @@ from tallygate.client.state import FINISH, RequestState
 from tallygate.client.values import Grant
 from tallygate.metering.v1 import columns_pb2, decision_pb2, metering_service_pb2
 
+Verdict: TypeAlias = Literal["ALLOW", "DENY"]
 REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD", "UNKNOWN_SERVICE"})
 """Reasons of a denied finish whose counts were not taken; with any other, only the service may not go on."""
 
@@ -59,6 +60,8 @@ class Session:
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
         self.disconnects = 0
+        self.verdicts: dict[tuple[str, str], int] = {}
+        """Number of authorisations, by verdict and reason."""
         self.unusable: MeteringError | None = None
         """The error that every use raises: not started yet, closed, or of the parent process; None while usable."""
 
@@ -87,6 +90,11 @@ class Session:
             return
         self.requests[state.request_id] = state
         self.report(state)
+
+    def count(self, verdict: Verdict, reason: str = "") -> None:
+        """Counts an authorisation. `reason`: of a denial; of a request that goes on without a node, UNREACHABLE."""
+        key = (verdict, reason)
+        self.verdicts[key] = self.verdicts.get(key, 0) + 1
 
     def withdraw(self, state: RequestState) -> None:
         """Ends a request that will not run: forgets it if it was denied or never sent, else gives back its hold."""

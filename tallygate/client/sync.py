@@ -268,6 +268,11 @@ class SyncMeteringClient:
         """Number of streams that broke after a node had answered on them."""
         return self._inner.disconnects
 
+    @property
+    def verdicts(self) -> Mapping[tuple[str, str], int]:
+        """Number of authorisations, by verdict and reason; what goes on without a node is ALLOW, UNREACHABLE."""
+        return self._inner.verdicts
+
 
 async def _call(work: Callable[[], None]) -> None:
     work()

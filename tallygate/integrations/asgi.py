@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,6 +111,9 @@ class MeteringMiddleware:
         self._open: set[MeteringResponder] = set()
         self._check_is_due = False
         self._knows_forced_usage = False
+        self.requests: Counter[str] = Counter()
+        """Number of requests by what became of them: metered, free, refused, or of a route or body that was refused."""
+        self._tell_metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
@@ -120,15 +124,18 @@ class MeteringMiddleware:
             raise ValueError(f"connections of the type {scope['type']} cannot be metered, and are refused")
         route = self._routes.judge(scope)
         if route.use is Use.FREE:
+            self.requests["free"] += 1
             await self._app(scope, receive, send)
         elif route.shape is not None:
             await self._serve(route.shape, scope, receive, send)
         else:
+            self.requests["refused_route"] += 1
             await refuse_route(route.use, scope, receive, send)
 
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
         body = await self._take_body(shape, scope, receive, send)
         if body is None:
+            self.requests["refused_body"] += 1
             return
         self._detect_forced_usage(scope)
         habits = self._habits[facts_of(shape).is_form]
@@ -138,9 +145,11 @@ class MeteringMiddleware:
 
         authorized = await self._authorize(scope, parse, habits.usage)
         if isinstance(authorized, errors.ErrorResponse):
+            self.requests["refused"] += 1
             await send_response(send, errors.in_shape(authorized, shape))
             return
         request, allowed = authorized
+        self.requests["metered"] += 1
 
         def rewrite(usage: StreamUsage) -> AllowedRequest:
             return _allow(parse(usage), usage, request, allowed.estimated_input)
@@ -231,6 +240,12 @@ class MeteringMiddleware:
         estimated = self._count_input_tokens(parsed.content)
         is_estimate = self._count_input_tokens is estimate_input_tokens
         return estimated, input_tokens_to_hold(parsed.content, estimated) if is_estimate else estimated
+
+    def _tell_metrics(self) -> None:
+        if environment.tells_metrics_from(os.environ):
+            from tallygate.integrations import metrics  # noqa: PLC0415  # only where it is asked for: an extra
+
+            metrics.register(self._client, self.requests)
 
     def _start(self) -> None:
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from tallygate._channel import Channels
@@ -24,6 +25,7 @@ ANSWER_MS = "TALLYGATE_ANSWER_MS"
 STREAM_USAGE = "TALLYGATE_STREAM_USAGE"
 COUNT_INPUT = "TALLYGATE_COUNT_INPUT"
 WHOLE_ANSWERS = "TALLYGATE_WHOLE_ANSWERS"
+METRICS = "TALLYGATE_METRICS"
 BODY_BYTES_MAX = "TALLYGATE_BODY_BYTES_MAX"
 
 LOG_LEVEL = "TALLYGATE_LOG_LEVEL"
@@ -123,6 +125,18 @@ def services_from(environment: Mapping[str, str]) -> ServiceResolver:
         raise ValueError(f"{SERVICES if services else SERVICE}: {error}") from error
 
 
+def tells_metrics_from(environment: Mapping[str, str]) -> bool:
+    """Whether the middleware tells metrics to the registry of this process.
+
+    Raises:
+        ValueError: As of `client_from`; also where prometheus_client is missing.
+    """
+    tells = _is_second(environment, METRICS, "0", "1")
+    if tells and find_spec("prometheus_client") is None:
+        raise ValueError(f"{METRICS} is 1, but prometheus_client is not installed: pip install 'tallygate[metrics]'")
+    return tells
+
+
 def body_bytes_max_from(environment: Mapping[str, str]) -> int:
     """How long a request's body may be.
 
@@ -198,6 +212,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], .
     ((STREAM_USAGE,), stream_usage_from),
     ((COUNT_INPUT,), server_counts_input_from),
     ((WHOLE_ANSWERS,), streams_whole_from),
+    ((METRICS,), tells_metrics_from),
     ((SETTING,), routes_from),
     ((LOG_LEVEL,), log_level_from),
 )

@@ -174,7 +174,10 @@ class Guard:
             # As generated code has it for the methods that a servicer does not have.
             return RpcStatusError(grpc.StatusCode.UNIMPLEMENTED, "", f"This server has no {name}.")
         failure = error if isinstance(error, RpcStatusError) else self._translate(error)
-        return failure if failure is not None else _unexpected(error, name)
+        if failure is None:
+            self._counts.unexpected += 1
+            failure = _unexpected(error, name)
+        return failure
 
     async def _abort(
         self, failure: RpcStatusError, context: Context, admitted: MethodRule | None, request: Any

@@ -30,6 +30,8 @@ class RpcCounts:
 
     def __init__(self) -> None:
         self.methods: dict[str, MethodCounts] = {}
+        self.unexpected = 0
+        """Calls that ended by a mistake of the server."""
 
     def of(self, method: str) -> MethodCounts:
         """Those of the method of this name, `package.Service/Method`."""

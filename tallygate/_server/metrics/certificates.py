@@ -1,6 +1,6 @@
 """What is told of certificates: how long they are good for, and how often new ones could not be read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from cryptography.x509 import load_pem_x509_certificates
 from prometheus_client.metrics_core import Metric
@@ -13,7 +13,7 @@ def expiry_s(pem: bytes) -> float:
     return min(one.not_valid_after_utc.timestamp() for one in load_pem_x509_certificates(pem))
 
 
-def certificate_families(certificates: Mapping[str, bytes], failed_reads: int) -> Iterable[Metric]:
+def certificate_families(certificates: Mapping[str, bytes], failed_reads: int) -> Sequence[Metric]:
     """`certificates`: those in use, as PEM by what they are for; `failed_reads`: how often files were found broken."""
     return (
         gauge(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import structlog
 from prometheus_client.metrics_core import Metric
 
 from tallygate._server.grpc.rpc_counts import RpcCounts
@@ -15,6 +16,8 @@ from tallygate._server.metrics.endpoint import serving_metrics
 from tallygate._server.metrics.families import counter, gauge, seconds
 from tallygate._server.metrics.process import ProcessWatch
 from tallygate._server.process.service_options import Telling
+
+_log = structlog.get_logger(__name__)
 
 
 class ServiceMetrics:
@@ -37,21 +40,21 @@ class ServiceMetrics:
         self.server: GrpcServer | None = None
 
     @asynccontextmanager
-    async def told(self, telling: Telling) -> AsyncIterator[str]:
-        """Tells them inside the block, where and as it is asked for; gives the address of scrapes, or nothing.
+    async def told(self, telling: Telling) -> AsyncIterator[None]:
+        """Tells them inside the block, where and as it is asked for.
 
         Raises:
             ConfigurationError: the address cannot be bound.
         """
         async with AsyncExitStack() as stack:
-            address = ""
             if telling.is_asked_for:
                 stack.enter_context(self._process.watching())
                 if self._work is not None:
                     stack.callback(asyncio.create_task(self._work()).cancel)
             if telling.metrics_listen:
                 address = await stack.enter_async_context(serving_metrics(telling.metrics_listen, self.read))
-            yield address
+                _log.info("metrics_served", address=address)
+            yield
 
     async def read(self) -> Sequence[Metric]:
         """All of them, as they are now."""
@@ -60,7 +63,7 @@ class ServiceMetrics:
         return [
             *self._process.families(self._build),
             *_rpc_families(self.rpcs),
-            *(_certificate_families(certificates) if certificates is not None else ()),
+            *_certificate_families(certificates),
             gauge(
                 "tallygate_ready",
                 "Whether health checking says SERVING, by name.",
@@ -79,9 +82,12 @@ def _rpc_families(rpcs: RpcCounts) -> Sequence[Metric]:
     return (
         counter("tallygate_rpcs", "Calls that ended, by method and gRPC code.", ended, "method", "code"),
         seconds("tallygate_rpc_duration_seconds", "Calls from begin to end, also of streams.", durations, "method"),
+        counter("tallygate_rpcs_unexpected", "Calls that ended by a mistake of the server.", rpcs.unexpected),
         gauge("tallygate_rpcs_open", "Calls under way.", open_counts, "method"),
     )
 
 
-def _certificate_families(certificates: ServerCertificates) -> Sequence[Metric]:
-    return tuple(certificate_families(certificates.in_use(), certificates.failed_reads))
+def _certificate_families(certificates: ServerCertificates | None) -> Sequence[Metric]:
+    if certificates is None:
+        return certificate_families({}, 0)
+    return certificate_families(certificates.in_use(), certificates.failed_reads)
