@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -305,7 +306,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             kept=settings.kept,
             webhooks_allow_private=settings.webhooks_allow_private,
         )
-        async with control.metrics.told(settings.telling), control.running() as address:
+        instance = f"{socket.gethostname()} {settings.listen}"
+        told = control.metrics.told(settings.telling, "tallygate-control", instance, traces_calls=True)
+        async with told, control.running() as address:
             mtls_address = control.server.mtls_address
             announce(address, mtls_address)
             at_mtls = {"mtls_address": mtls_address} if mtls_address else {}

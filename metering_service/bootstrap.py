@@ -17,7 +17,7 @@ from metering_service.api.authenticator import NodeAuthenticator
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from metering_service.api.diagnostics_servicer import DiagnosticsServicer
 from metering_service.api.errors import translate
-from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.api.metering_servicer import MeteringServicer, Traces
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
@@ -109,7 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await warn_of_losses(engine)
         program = _Program(settings, engine, copy)
         watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
-        async with program.metrics.told(settings.telling):
+        async with program.metrics.told(settings.telling, "tallygate-metering", settings.node_name):
             while not stop.is_set():
                 await program.run_epoch(stop)
         if watching is not None:
@@ -161,7 +161,7 @@ class _Program:
         )
         assembly.link.on_lost = caretaking.name_lost
         assembly.link.proxies = proxies_to(self._settings.control)
-        metering = MeteringServicer(assembly.node)
+        metering = MeteringServicer(assembly.node, self._traces())
         server = self.metrics.server = self._server(assembly, metering)
         self._epochs.begin(assembly, metering.counts)
         try:
@@ -173,6 +173,13 @@ class _Program:
             while not stop.is_set() and not await is_reachable(self._settings.control, self._channels):
                 hint = "this node comes back when control can be reached"
                 _log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)
+
+    def _traces(self) -> Traces | None:
+        if self.metrics.tracer is None:
+            return None
+        from metering_service.traces import RequestTraces  # noqa: PLC0415  # an extra
+
+        return RequestTraces(self.metrics.tracer)
 
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node

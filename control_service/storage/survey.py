@@ -61,9 +61,9 @@ async def survey(connection: AsyncConnection, now_us: int) -> Survey:
         )
         .group_by(_pots.c.kind)
     )
-    by_status: dict[str, int] = dict((await connection.execute(_BY_STATUS)).tuples().all())
+    by_status = {str(status): int(count) for status, count in await connection.execute(_BY_STATUS)}
     trials_low = await connection.scalar(_TRIALS_LOW) or 0
-    low: dict[str, int] = dict((await connection.execute(budgets_low)).tuples().all())
+    low = {str(kind): int(count) for kind, count in await connection.execute(budgets_low)}
     by_currency = (await connection.execute(_MONEY)).all()
     return Survey(
         services=by_status,

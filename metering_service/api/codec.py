@@ -1,6 +1,6 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -14,6 +14,7 @@ from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import CREDENTIAL_BYTES_MAX, Phase, Report
 from metering_service.usecases.stream_messages import Raised
+from tallygate._server.grpc.call import TRACEPARENT_KEY
 from tallygate._wire.enums import decode_table, encode_table
 from tallygate._wire.times import decode_ns, encode_duration_into, encode_timestamp, is_normal
 from tallygate.metering.v1 import columns_pb2, decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
@@ -32,7 +33,7 @@ def decode_report(message: report_pb2.TokenReport, service: str, *, default_phas
         decode_counts(message.usage),
         message.max_output_tokens if message.HasField("max_output_tokens") else None,
         "",
-        tuple(sorted(message.labels.items())) if message.labels else (),
+        _decode_labels(message.labels) if message.labels else (),
         message.estimated,
         message.want_receipt,
         # A longer one is none of ours, and of that so much is enough to tell.
@@ -47,6 +48,11 @@ def decode_report(message: report_pb2.TokenReport, service: str, *, default_phas
         handle=message.handle,
     )
     return _with_key(report, message.credential) if message.credential else report
+
+
+def _decode_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Labels in the order of their keys, but for the one that is about the request's trace and nothing else."""
+    return tuple(sorted(pair for pair in labels.items() if pair[0] != TRACEPARENT_KEY))
 
 
 def _with_key(report: Report, credential: str) -> Report:

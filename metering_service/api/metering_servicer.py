@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 from typing_extensions import override
@@ -18,11 +18,14 @@ from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.meter_stream import MeterStream
 from metering_service.usecases.node import Node
+from metering_service.usecases.stream_messages import Outgoing
 from metering_service.usecases.unary import ask
 from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.error_mapping import reads_by
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
+
+Decode: TypeAlias = Callable[[Any, str], Report]
 
 UNSAID_MAX: Final = 8_192
 """Maximum of decisions that wait for a client which does not read."""
@@ -55,11 +58,34 @@ class _Soon:
         self._callback()
 
 
+class TracedStream(Protocol):
+    """Makes spans of the requests of one stream."""
+
+    def reading(self, decode: Decode) -> Decode:
+        """Decodes as that does, and notes what begins and ends."""
+
+    def said(self, outgoing: Outgoing) -> None:
+        """Notes what is decided."""
+
+    def close(self) -> None:
+        """The stream is gone."""
+
+
+class Traces(Protocol):
+    """Makes spans of requests."""
+
+    def stream(self) -> TracedStream:
+        """Those of a stream that was opened."""
+
+
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     """Decodes, calls, encodes."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, traces: Traces | None = None) -> None:
+        """`traces`: what makes spans of the requests that servers sample."""
         self._node = node
+        self._traces = traces
+        self._traced: dict[MeterStream, TracedStream] = {}
         self.counts = MeterCounts()
         self._draining = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -84,8 +110,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         session, said = MeterStream(self._node, news.set, rights, soon.call), pb.MeterResponse()
         if shown is not None:
             shown.users[session] = None
-        counts = self.counts
-        counts.begin(session)
+        self._begin(session)
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
@@ -96,7 +121,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise session.problem
                 outgoing = session.drain()
                 if outgoing is not None:
-                    counts.note_said(session, outgoing)
+                    self._note_said(session, outgoing)
                     for said in encode_responses(outgoing, said):  # noqa: B020  # asked once, with the one before
                         yield said
                     room.set()
@@ -108,13 +133,28 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     if session.idle:
                         return
         finally:
-            counts.end(session)
+            self._end(session)
             reader.cancel()
             drained.cancel()
             soon.cancel()
             if shown is not None:
                 shown.users.pop(session, None)
             session.close()
+
+    def _begin(self, session: MeterStream) -> None:
+        self.counts.begin(session)
+        if self._traces is not None:
+            self._traced[session] = self._traces.stream()
+
+    def _note_said(self, session: MeterStream, outgoing: Outgoing) -> None:
+        self.counts.note_said(session, outgoing)
+        if self._traced:
+            self._traced[session].said(outgoing)
+
+    def _end(self, session: MeterStream) -> None:
+        self.counts.end(session)
+        if self._traced:
+            self._traced.pop(session).close()
 
     async def _read(
         self,
@@ -148,7 +188,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     # It takes time, so it is found out once, and only where it matters.
                     accounts = session.accounts_of_work(message.reports, message.columns)
                 if session.has_room_for(accounts):
-                    decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
+                    decode: Decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
+                    if self._traced:
+                        decode = self._traced[session].reading(decode)
                     steps = session.take(message.first_sequence, message.reports, decode, message.columns)
                     decided_ns = time.perf_counter_ns()
                     # What was decided goes out before another stream is heard, and calls have their turn.

@@ -16,7 +16,7 @@ from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body
+from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body, trace_labels
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.logging_setup import ensure_log_output
 from tallygate.integrations.openai import errors
@@ -220,6 +220,7 @@ class MeteringMiddleware:
             credential_sha256=key_sha256(api_key),
             model="" if service else parsed.model,
             source_address=str(client[0]) if client else "",
+            labels=trace_labels(scope),
             receipt=False,
         )
         try:

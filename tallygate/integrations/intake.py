@@ -13,6 +13,8 @@ _JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b
 """Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
 _KEY_HEADERS = (b"x-api-key", b"api-key")
 """Headers in which clients of Anthropic and of Azure put their keys."""
+_SAMPLED = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
+"""Form of a `traceparent` that says that its trace is recorded."""
 
 
 _FORM = re.compile(
@@ -85,6 +87,14 @@ def find_api_key(scope: Scope) -> str:
         elif lower in _KEY_HEADERS:
             others.setdefault(lower, value.strip())
     return next((others[name].decode("latin-1") for name in _KEY_HEADERS if others.get(name)), "")
+
+
+def trace_labels(scope: Scope) -> dict[str, str] | None:
+    """The label by which a node joins a request to its trace; None of a request whose trace nobody samples."""
+    for name, value in scope["headers"]:
+        if name.lower() == b"traceparent" and _SAMPLED.fullmatch(value.strip()):
+            return {"traceparent": value.strip().decode("ascii")}
+    return None
 
 
 def _find_encoding(scope: Scope, *, is_form: bool) -> Encoding:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 
@@ -16,20 +16,47 @@ TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-[0-9a-f]{1
 TRACEPARENT_KEY: Final = "traceparent"
 
 
-class Call:
-    """One RPC."""
+class Span(Protocol):
+    """The span of one call."""
 
-    def __init__(self, method: str, context: Context) -> None:
+    trace_id: str
+
+    def end(self, code: str) -> None:
+        """The call has ended with this code."""
+
+
+class Spans(Protocol):
+    """Makes spans of calls."""
+
+    def begin(self, method: str, traceparent: str) -> Span:
+        """A call begins; `traceparent` as its caller sent it, or empty."""
+
+
+class Call:
+    """One RPC; with a span, where calls are traced."""
+
+    def __init__(self, method: str, context: Context, spans: Spans | None = None) -> None:
         self.method = method
         self._context = context
+        self._span = spans.begin(method, self._traceparent) if spans is not None else None
+
+    def end(self, code: str) -> None:
+        """It has ended with this code."""
+        if self._span is not None:
+            self._span.end(code)
+
+    @property
+    def _traceparent(self) -> str:
+        metadata = self._context.invocation_metadata() or ()
+        return next((str(value) for key, value in metadata if key == TRACEPARENT_KEY), "")
 
     @cached_property
     def trace_id(self) -> str:
-        """The caller's W3C trace id, or a new one."""
-        for key, value in self._context.invocation_metadata() or ():
-            if key == TRACEPARENT_KEY and isinstance(value, str) and (match := TRACEPARENT.fullmatch(value)):
-                return match["trace"]
-        return secrets.token_hex(16)
+        """The span's, or the caller's W3C trace id, or a new one."""
+        if self._span is not None:
+            return self._span.trace_id
+        match = TRACEPARENT.fullmatch(self._traceparent)
+        return match["trace"] if match is not None else secrets.token_hex(16)
 
 
 _CALL: Final[ContextVar[Call | None]] = ContextVar("call", default=None)

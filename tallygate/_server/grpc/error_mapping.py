@@ -110,12 +110,12 @@ class Guard:
     def _wrap_generator(
         self, method: Callable[..., Any], name: str, rule: MethodRule | None
     ) -> Callable[..., AsyncIterator[Any]]:
-        admit, counts = self._admission(rule), self._counts.of(name[1:])
+        admit, all_counts, counts = self._admission(rule), self._counts, self._counts.of(name[1:])
 
         async def generator(request: Any, context: Context) -> AsyncIterator[Any]:
             admitted, code, began_ns = False, CANCELLED, time.perf_counter_ns()
             counts.open_count += 1
-            set_call(Call(name, context))
+            set_call(call := Call(name, context, all_counts.spans))
             try:
                 await admit(request, context)
                 admitted = True
@@ -131,19 +131,20 @@ class Guard:
                 await self._abort(failure, context, rule if admitted else None, request)
             finally:
                 counts.end(code, time.perf_counter_ns() - began_ns)
+                call.end(code)
 
         return generator
 
     def _wrap_coroutine(
         self, method: Callable[..., Any], name: str, rule: MethodRule | None
     ) -> Callable[..., Awaitable[Any]]:
-        admit, counts = self._admission(rule), self._counts.of(name[1:])
+        admit, all_counts, counts = self._admission(rule), self._counts, self._counts.of(name[1:])
         is_open, page_keys = self._gate.is_open, self._page_keys
 
         async def coroutine(request: Any, context: Context) -> Any:
             admitted, code, began_ns = False, CANCELLED, time.perf_counter_ns()
             counts.open_count += 1
-            set_call(Call(name, context))
+            set_call(call := Call(name, context, all_counts.spans))
             try:
                 if is_open:
                     # As `admit` does; a coroutine more would be a good part of what is ours of a call.
@@ -165,6 +166,7 @@ class Guard:
                 return response
             finally:
                 counts.end(code, time.perf_counter_ns() - began_ns)
+                call.end(code)
 
         return coroutine
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tallygate._server.grpc.call import Spans
 from tallygate._server.metrics.histogram import Histogram
 
 OK: Final = "OK"
@@ -30,6 +31,8 @@ class RpcCounts:
 
     def __init__(self) -> None:
         self.methods: dict[str, MethodCounts] = {}
+        self.spans: Spans | None = None
+        """Where each call has a span, as well."""
         self.unexpected = 0
         """Calls that ended by a mistake of the server."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client.metrics_core import Metric
 
+from tallygate._server.grpc.call import Spans
 from tallygate._server.grpc.rpc_counts import RpcCounts
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerCertificates
@@ -38,10 +39,16 @@ class ServiceMetrics:
         self.rpcs = RpcCounts()
         self._process = ProcessWatch()
         self.server: GrpcServer | None = None
+        self.tracer: Any = None
+        """OpenTelemetry's, while spans are sent anywhere."""
 
     @asynccontextmanager
-    async def told(self, telling: Telling) -> AsyncIterator[None]:
-        """Tells them inside the block, where and as it is asked for.
+    async def told(
+        self, telling: Telling, service: str, instance: str, *, traces_calls: bool = False
+    ) -> AsyncIterator[None]:
+        """Tells them inside the block, where and as it is asked for: as this instance of a service, to OpenTelemetry.
+
+        `traces_calls`: whether each call has a span.
 
         Raises:
             ConfigurationError: the address cannot be bound.
@@ -54,7 +61,19 @@ class ServiceMetrics:
             if telling.metrics_listen:
                 address = await stack.enter_async_context(serving_metrics(telling.metrics_listen, self.read))
                 _log.info("metrics_served", address=address)
+            if telling.otlp_endpoint:
+                spans = await self._send(stack, telling.otlp_endpoint, service, instance)
+                self.rpcs.spans = spans if traces_calls else None
             yield
+
+    async def _send(self, stack: AsyncExitStack, endpoint: str, service: str, instance: str) -> Spans:
+        from tallygate._server.metrics.otlp import sending_metrics  # noqa: PLC0415  # an extra
+        from tallygate._server.traces import CallSpans, resource_of, sending_spans  # noqa: PLC0415  # likewise
+
+        resource = resource_of(service, instance)
+        await stack.enter_async_context(sending_metrics(endpoint, resource, self.read))
+        self.tracer = await stack.enter_async_context(sending_spans(endpoint, resource))
+        return CallSpans(self.tracer)
 
     async def read(self) -> Sequence[Metric]:
         """All of them, as they are now."""

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, cast
 
@@ -111,6 +112,13 @@ class Telling:
 TOLD_NOTHING: Final = Telling()
 
 
+def _has_otel() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.grpc") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def telling(said: argparse.Namespace) -> Telling:
     """What was said of it. Raises ConfigurationError."""
     parse_levels(said.log_level)
@@ -119,4 +127,6 @@ def telling(said: argparse.Namespace) -> Telling:
     endpoint = said.otlp_endpoint or ""
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise ConfigurationError(f'--otlp-endpoint is "{endpoint}": write http://HOST:PORT, or https:// for TLS.')
+    if endpoint and not _has_otel():
+        raise ConfigurationError("--otlp-endpoint needs OpenTelemetry: pip install 'tallygate[server,otel]'.")
     return Telling(said.log_level, said.metrics_listen or "", endpoint)

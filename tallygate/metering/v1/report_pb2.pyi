@@ -163,7 +163,9 @@ class TokenReport(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """For usage queries: at most 8, keys and values at most 64 bytes each."""
+        """For usage queries: at most 8, keys and values at most 64 bytes each. The key `traceparent` is for tracing alone: its
+        value, a W3C traceparent of AUTHORIZE, joins a node's span of the request to that trace, and is not recorded.
+        """
 
     @_builtins.property
     def hold_for(self) -> _duration_pb2.Duration:

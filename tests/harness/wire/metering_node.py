@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from metering_service.api.errors import translate
-from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.api.metering_servicer import MeteringServicer, Traces
 from metering_service.usecases.lookups.lookups import every
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
@@ -59,12 +59,12 @@ class NodeServing:
 
 
 @asynccontextmanager
-async def serving_node(rig: Rig, gate: Gate | None = None) -> AsyncIterator[NodeServing]:
+async def serving_node(rig: Rig, gate: Gate | None = None, traces: Traces | None = None) -> AsyncIterator[NodeServing]:
     """Start it on a free port, and stop it at the end; meanwhile it hears from its control service.
 
-    `gate`: who may call; everybody without one.
+    `gate`: who may call; everybody without one. `traces`: what makes spans of requests.
     """
-    servicer = MeteringServicer(rig.node)
+    servicer = MeteringServicer(rig.node, traces)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,
