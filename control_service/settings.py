@@ -110,7 +110,11 @@ def _options(environment: Mapping[str, str]) -> Options:
         "server reaches",
     )
     add_service_options(
-        options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL", connection_count=CONNECTION_COUNT
+        options,
+        file=_FILE,
+        database_variable="TALLYGATE_CONTROL_DATABASE_URL",
+        metrics_variable="TALLYGATE_CONTROL_METRICS_LISTEN",
+        connection_count=CONNECTION_COUNT,
     )
     return options
 

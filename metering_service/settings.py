@@ -151,6 +151,7 @@ def _options(environment: Mapping[str, str]) -> Options:
         options,
         file=_FILE,
         database_variable=DATABASE_URL_VARIABLE,
+        metrics_variable="TALLYGATE_METERING_METRICS_LISTEN",
         connection_count=CONNECTION_COUNT,
         database_hint=", the same for all nodes",
     )

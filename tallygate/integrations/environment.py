@@ -196,7 +196,9 @@ def log_level_from(environment: Mapping[str, str]) -> str:
     Raises:
         ValueError: As of `client_from`.
     """
-    level = environment.get(LOG_LEVEL, "").upper()
+    # The services' own levels of single modules may be beside it.
+    levels = (part.strip() for part in environment.get(LOG_LEVEL, "").split(","))
+    level = next((one.upper() for one in levels if "=" not in one), "")
     if level and level not in _LEVELS:
         raise ValueError(f"{LOG_LEVEL} is {level}: write one of {', '.join(_LEVELS)}")
     return level

@@ -22,7 +22,13 @@ _LOG_LEVEL_VARIABLE: Final = "TALLYGATE_LOG_LEVEL"
 
 
 def add_service_options(
-    options: Options, *, file: str, database_variable: str, connection_count: int, database_hint: str = ""
+    options: Options,
+    *,
+    file: str,
+    database_variable: str,
+    connection_count: int,
+    metrics_variable: str,
+    database_hint: str = "",
 ) -> None:
     """Add them.
 
@@ -56,7 +62,7 @@ def add_service_options(
     )
     options.add(
         "--metrics-listen",
-        database_variable.removesuffix("DATABASE_URL") + "METRICS_LISTEN",
+        metrics_variable,
         None,
         "address at which Prometheus scrapes metrics, by plain HTTP and without proof: keep it off public networks",
         metavar="HOST:PORT",
