@@ -196,7 +196,6 @@ def assemble(
     assembly = put_together(database, clock, new_id, access.credentials, kept, diagnostics=diagnostics)
     calls = Calls(assembly.idempotent_calls)
     tokens = _token_servicer(database, clock, assembly, access)
-    issuers = access.credentials.issuer_scopes
     alerts, senders = _alerting(
         database, clock, calls, assembly.pulse, access.credentials.seal, allows_private=webhooks_allow_private
     )
@@ -212,7 +211,9 @@ def assemble(
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls, issuers), server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(
+            AccessServicer(database, calls, access.credentials.issuer_scopes), server
+        )
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server(alerts, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
         keys = KeyServicer(database, clock, calls, KeyMint(access.credentials.seal, secrets.token_bytes))

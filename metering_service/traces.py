@@ -3,11 +3,12 @@
 Imported only where an endpoint is given: it needs the extra `otel`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry.trace import Span, SpanKind, Tracer
 
+from metering_service.api.codec import decode_counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.stream_messages import Outgoing
@@ -54,15 +55,12 @@ class StreamTraces:
         self._spans: dict[str, Span] = {}
 
     def reading(self, decode: Callable[[Any, str], Report]) -> Callable[[Any, str], Report]:
-        """Decodes, and notes what begins and ends."""
+        """Decodes, and notes what begins."""
 
         def read(message: Any, service: str) -> Report:
             report = decode(message, service)
             if report.phase is Phase.AUTHORIZE and TRACEPARENT_KEY in getattr(message, "labels", ()):
                 self._begin(message.labels[TRACEPARENT_KEY], report)
-            elif report.phase is Phase.FINISH and (span := self._spans.pop(report.request_id, None)) is not None:
-                span.set_attribute("tallygate.tokens", report.counts.total)
-                self._traces.end(span)
             return report
 
         return read
@@ -73,6 +71,16 @@ class StreamTraces:
         span = self._traces.begin(traceparent, report)
         if span is not None:
             self._spans[report.request_id] = span
+
+    def taken(self, reports: Sequence[Any]) -> None:
+        """A message was taken: some of its finishes need no decoding, so they are looked for here."""
+        if not self._spans:
+            return
+        for report in reports:
+            if getattr(report, "phase", None) == Phase.FINISH.value and report.request_id in self._spans:
+                span = self._spans.pop(report.request_id)
+                span.set_attribute("tallygate.tokens", decode_counts(report.usage).total)
+                self._traces.end(span)
 
     def said(self, outgoing: Outgoing) -> None:
         """A message goes out."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
@@ -62,7 +62,10 @@ class TracedStream(Protocol):
     """Makes spans of the requests of one stream."""
 
     def reading(self, decode: Decode) -> Decode:
-        """Decodes as that does, and notes what begins and ends."""
+        """Decodes as that does, and notes what begins."""
+
+    def taken(self, reports: Sequence[Any]) -> None:
+        """Notes what ends with a message."""
 
     def said(self, outgoing: Outgoing) -> None:
         """Notes what is decided."""
@@ -189,8 +192,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     accounts = session.accounts_of_work(message.reports, message.columns)
                 if session.has_room_for(accounts):
                     decode: Decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
-                    if self._traced:
-                        decode = self._traced[session].reading(decode)
+                    traced = self._traced.get(session)
+                    if traced is not None:
+                        decode = traced.reading(decode)
                     steps = session.take(message.first_sequence, message.reports, decode, message.columns)
                     decided_ns = time.perf_counter_ns()
                     # What was decided goes out before another stream is heard, and calls have their turn.
@@ -199,6 +203,8 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                         await asyncio.sleep(0)
                         decided_ns = time.perf_counter_ns()
                     self.counts.decision_durations.observe(decided_ns - began_ns)
+                    if traced is not None:
+                        traced.taken(message.reports)
                     return
             await asyncio.sleep(FULL_POLL_S)
 
