@@ -211,16 +211,14 @@ def assemble(
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(
-            AccessServicer(database, calls, access.credentials.issuer_scopes), server
-        )
+        bindings = AccessServicer(database, calls, access.credentials.issuer_scopes)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(bindings, server)
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server(alerts, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
         keys = KeyServicer(database, clock, calls, KeyMint(access.credentials.seal, secrets.token_bytes))
         key_service_pb2_grpc.add_KeyServiceServicer_to_server(keys, server)
 
-    counts = RefusalCounts()
-    refusals = RefusalLog(database, counts, new_id())
+    refusals = RefusalLog(database, counts := RefusalCounts(), new_id())
     page_keys = PageKeyUpkeep(database, clock, secrets.token_bytes)
     metrics = _metrics(ControlMetrics(assembly, database, clock))
     server = metrics.server = GrpcServer(
