@@ -49,7 +49,11 @@ PLACES: Final = {
     "recover": Place(
         "recover", "recover_command", "Reconciles the two databases after one of them was restored from an older copy."
     ),
-    "doctor": Place("doctor", "doctor", "Examines both services, and says what is wrong and what to do."),
+    "doctor": Place(
+        "doctor",
+        "doctor",
+        "Examines both services, and says what is wrong and what to do; exit status 1 if anything is that bad.",
+    ),
     "audit-books": Place(
         "audit_books",
         "audit_books",

@@ -28,6 +28,6 @@ def remedies(service: pb.InferenceService) -> list[str]:
     templates = [_COMMANDS[reason] for reason in service.stop_reasons if reason in _COMMANDS]
     if service.status == pb.SERVICE_STATUS_NOT_ENABLED:
         templates += _START
-    _, account, _, own = service.name.split("/")
+    account, _, own = service.name.removeprefix("accounts/").partition("/services/")
     names = {"service": f"{account}/{own}", "account": account, "model": service.model.removeprefix("models/")}
     return list(dict.fromkeys(template.format(**names) for template in templates))
