@@ -40,10 +40,12 @@ async def statement_of(tx: Transaction, query: StatementQuery, now_us: int) -> S
 def _period(query: StatementQuery, now_us: int) -> Period:
     try:
         running = period_at(BudgetPeriod.MONTH, query.time_zone, now_us)
-        period = running if query.month is None else month_of(query.time_zone, *query.month)
     except UnknownTimeZoneError as error:
         what = "must be a time zone of the IANA, such as UTC or Europe/Berlin"
         raise InvalidRequestError([("time_zone", what)]) from error
-    if period.start_us > now_us:
+    if query.month is None:
+        return running
+    # Before it is looked up: the last month of all years that there are has no end.
+    if "{:04}-{:02}".format(*query.month) > text_of_month(query.time_zone, running):
         raise InvalidRequestError([("month", "has not begun yet; take one that has")])
-    return period
+    return month_of(query.time_zone, *query.month)

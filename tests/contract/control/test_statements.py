@@ -182,9 +182,12 @@ async def test_a_month_that_runs_is_as_of_now(desk: Desk) -> None:
     assert (found.closing_nanos, found.as_of_us) == (5, desk.now_us)
 
 
-@pytest.mark.parametrize(("month", "zone", "field"), [((2026, 11), "UTC", "month"), ((2026, 9), "Mars", "time_zone")])
+@pytest.mark.parametrize(
+    ("month", "zone", "field"),
+    [((2026, 11), "UTC", "month"), ((9999, 12), "UTC", "month"), ((2026, 9), "Mars", "time_zone")],
+)
 async def test_what_there_is_no_statement_of(desk: Desk, month: tuple[int, int], zone: str, field: str) -> None:
-    """A month to come, and a zone that nobody knows."""
+    """A month to come, the last that there is, and a zone that nobody knows."""
     with pytest.raises(InvalidRequestError) as refused:
         await statement(desk, month, zone)
     assert [path for path, _ in refused.value.violations] == [field]
