@@ -29,8 +29,8 @@ from tallygate.metering.v1 import (
     usage_service_pb2_grpc,
 )
 
+MINUTE_S: Final = 60
 DAY_S: Final = 86_400
-_MINUTE_S: Final = 60
 STEPS_AT_ONCE: Final = 1_440
 """Number of steps that are asked for at a time, unless there are too many buckets in them."""
 
@@ -66,7 +66,7 @@ class Source:
     def aggregates(
         self, span: Span, step: Duration, labels: Sequence[str]
     ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
-        """Sums by step and by all that aggregates are told apart by."""
+        """Sums by step and by all that aggregates are told apart by, of the minutes that begin in the span."""
         return self._buckets(span, step, (*GROUPS, *(f"label:{key}" for key in labels)))
 
     def days(self, start: Timestamp, end: Timestamp) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
@@ -98,17 +98,25 @@ class Source:
     def _services(self, stub: usage_service_pb2_grpc.UsageServiceStub, span: Span) -> list[str]:
         if "/services/" in self._name:
             return [self._name]
+        # Of whole days, which are always kept. The last one is over after the span: sums of a minute have what was
+        # settled at the end of the minute before.
         request = usage_service_pb2.QueryUsageRequest(
-            services=[self._name], start_time=span.start, end_time=span.end, group_by=["service"]
+            services=[self._name],
+            start_time=Timestamp(seconds=span.start.seconds // DAY_S * DAY_S),
+            end_time=Timestamp(seconds=(span.end.seconds // DAY_S + 1) * DAY_S),
+            group_by=["service"],
         )
         return [bucket.group["service"] for bucket in stub.QueryUsage(request, timeout=TIMEOUT_S).buckets]
 
     def _buckets(
         self, span: Span, step: Duration, groups: Sequence[str]
     ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
-        """Asks for many steps at a time, and for half as many wherever there are too many buckets in them."""
-        # A node rounds to whole minutes: bounds that are none would have a minute in two answers.
-        start_s, end_s, steps = span.start.seconds // _MINUTE_S * _MINUTE_S, span.end.seconds, STEPS_AT_ONCE
+        """Asks for many steps at a time, and for half as many wherever there are too many buckets in them.
+
+        From minute to minute, since a node widens a range to whole ones: a minute that is cut would be in two answers.
+        """
+        start_s, end_s = (moment.seconds // MINUTE_S * MINUTE_S for moment in (span.start, span.end))
+        steps = STEPS_AT_ONCE
         with metering_channel(self._metering) as channel:
             stub = _Usage(channel)
             while start_s < end_s:

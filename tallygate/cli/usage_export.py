@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 app = usage_app
 
+RECORDED_WITHIN_S = 60
+"""Time within which nodes have recorded what they settled, unless their database fails."""
+
 
 class What(StrEnum):
     """What is exported."""
@@ -64,7 +67,8 @@ SinceOption = Annotated[
     ),
 ]
 UntilOption = Annotated[
-    Timestamp | None, typer.Option(metavar="MOMENT", parser=parse_past_moment, help="Settled before. Default: now.")
+    Timestamp | None,
+    typer.Option(metavar="MOMENT", parser=parse_past_moment, help="Settled before. Default 1m: a minute ago."),
 ]
 
 
@@ -85,7 +89,10 @@ def export(
     metering: MeteringOption = None,
 ) -> None:
     """Exports usage as a file: exact counts, and money in integer nanos."""
-    span = Span(since or parse_past_moment("1d"), until or parse_past_moment("0s"))
+    recorded = parse_past_moment(f"{RECORDED_WITHIN_S}s")
+    span = Span(since or parse_past_moment("1d"), until or recorded)
+    if span.end.seconds > recorded.seconds:
+        err.print("What was settled within the last minute may be missing; end spans a minute ago or earlier.")
     source = Source(name, control, metering)
     if file_format is Format.cloudevents:
         if what is What.aggregates:

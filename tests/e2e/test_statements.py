@@ -97,6 +97,7 @@ def test_exports_have_all_that_was_used(pair: Up, tmp_path: Path) -> None:
         span = until if arguments[0] == "export" else ()
         done = pair.tallygate("usage", *arguments, *span, "--out", str(path), "--metering", pair.metering)
         assert done.status == 0, done.err
+        assert ("may be missing" in done.err) == bool(span)
         return path
 
     for name in ("acme", "acme/chat"):

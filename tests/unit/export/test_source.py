@@ -1,0 +1,110 @@
+"""What an export asks a node for: every minute once, and every service that has records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from typing_extensions import override
+
+from metering_service.api.usage_request import decode_usage_query
+from metering_service.domain.resolution import Resolution
+from tallygate._access.rights import SEES_ALL
+from tallygate.cli.export_source import Source, Span
+from tallygate.metering.v1 import usage_bucket_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1 import usage_service_pb2 as pb
+
+MIDNIGHT_S = 1_793_491_200
+MINUTE_S = 60
+HOUR_S = 3_600
+DAY_S = 86_400
+US = 1_000_000
+
+
+class Node(usage_service_pb2_grpc.UsageServiceServicer):
+    """Has one request in every minute, of which all but the last day are kept by hour."""
+
+    def __init__(self) -> None:
+        self.resolution = Resolution(hours_before_us=MIDNIGHT_S * US)
+        self.asked: list[str] = []
+
+    @override
+    def QueryUsage(self, request: pb.QueryUsageRequest, context: grpc.ServicerContext) -> pb.QueryUsageResponse:
+        query = decode_usage_query(request, SEES_ALL)
+        if self.resolution.problems(query.start_us, query.end_us, query.step_us):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "kept by hour")
+        step_us = query.step_us or query.end_us - query.start_us
+        starts_us = range(query.start_us, query.end_us, step_us)
+        return pb.QueryUsageResponse(
+            buckets=[_bucket(start, min(start + step_us, query.end_us)) for start in starts_us]
+        )
+
+    @override
+    def ListRequestUsage(self, request: pb.ListRequestUsageRequest, context: Any) -> pb.ListRequestUsageResponse:
+        self.asked.append(request.service)
+        return pb.ListRequestUsageResponse()
+
+    @override
+    def GetRequestUsage(self, request: pb.GetRequestUsageRequest, context: Any) -> pb.GetRequestUsageResponse:
+        raise NotImplementedError
+
+    @override
+    def ExplainRequest(self, request: pb.ExplainRequestRequest, context: Any) -> pb.ExplainRequestResponse:
+        raise NotImplementedError
+
+
+def _bucket(start_us: int, end_us: int) -> usage_bucket_pb2.UsageBucket:
+    return usage_bucket_pb2.UsageBucket(
+        start_time=Timestamp(seconds=start_us // US),
+        group={"service": "accounts/acme/services/chat"},
+        request_count=(end_us - start_us) // (MINUTE_S * US),
+    )
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[Node, Source]]:
+    """A node, and what reads it."""
+    servicer, server = Node(), grpc.server(futures.ThreadPoolExecutor(2))
+    usage_service_pb2_grpc.add_UsageServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield servicer, Source("accounts/acme", "", [f"127.0.0.1:{port}"])
+    server.stop(None).wait()
+
+
+def span(start_s: int, end_s: int) -> Span:
+    return Span(Timestamp(seconds=MIDNIGHT_S + start_s), Timestamp(seconds=MIDNIGHT_S + end_s))
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0, 3 * DAY_S), (17, 3 * DAY_S + 17), (59, DAY_S + 60)])
+@pytest.mark.parametrize("step_s", [MINUTE_S, HOUR_S])
+def test_each_minute_is_in_one_answer(node: tuple[Node, Source], start_s: int, end_s: int, step_s: int) -> None:
+    """Also where a span begins and ends within minutes, and takes several answers."""
+    pages = node[1].aggregates(span(start_s, end_s), Duration(seconds=step_s), [])
+    buckets = [bucket for page in pages for bucket in page]
+    starts_s = [bucket.start_time.seconds for bucket in buckets]
+    assert len(set(starts_s)) == len(starts_s)
+    assert sum(bucket.request_count for bucket in buckets) == end_s // MINUTE_S - start_s // MINUTE_S
+
+
+def test_spans_that_follow_each_other_have_each_minute_once(node: tuple[Node, Source]) -> None:
+    """The minute in which one ends and the next one begins is in the next one."""
+    found = [
+        bucket.start_time.seconds
+        for one in (span(10, 610), span(610, 1_210))
+        for page in node[1].aggregates(one, Duration(seconds=MINUTE_S), [])
+        for bucket in page
+    ]
+    assert found == [MIDNIGHT_S + minute * MINUTE_S for minute in range(20)]
+
+
+def test_records_are_found_where_sums_are_by_hour(node: tuple[Node, Source]) -> None:
+    """Services are looked for by whole days, which are always kept."""
+    servicer, source = node
+    assert [*source.records(span(-DAY_S - 617, -617))] == [[]]
+    assert servicer.asked == ["accounts/acme/services/chat"]
