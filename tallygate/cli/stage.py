@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.rule import Rule
 
 from tallygate._channel import open_aio_channel
 from tallygate.cli.money import format_amount
@@ -30,6 +31,7 @@ from tallygate.replay.run import ReplayPlan
 from tallygate.replay.trace import Trace
 
 CURRENCY = "USD"
+RULE_WIDTH_MAX = 100
 _REQUESTS_PER_SECOND = 40
 _STATUS_S = 5
 _PATIENCE_S = 10
@@ -72,7 +74,9 @@ class Stage:
         """Prints a heading and what is about to happen."""
         self._act += 1
         self._console.print()
-        self._console.rule(f"[bold]{self._act}. {title}[/]", align="left")
+        # In a file or a pipe, which has no width of its own, a line is as long as on a terminal.
+        width = min(self._console.width, RULE_WIDTH_MAX)
+        self._console.print(Rule(f"[bold]{self._act}. {title}[/]", align="left"), width=width)
         self._console.print(text)
 
     def command(self, line: str) -> None:

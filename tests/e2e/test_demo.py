@@ -14,3 +14,5 @@ def test_the_demo_tells_its_story_to_the_end() -> None:
     assert -1 not in places
     assert places == sorted(places)
     assert "every one of them accounted for" in said.out
+    # What is written to a file has no terminal's width, and lines are drawn all the same.
+    assert "─" * 101 not in said.out
