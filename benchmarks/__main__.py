@@ -31,6 +31,7 @@ from benchmarks.cases import (
     leases,
     limits,
     peers,
+    rates,
     scale,
     stream,
     unary,
@@ -52,6 +53,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "access": access.run,
     "keys": keys.run,
     "limits": limits.run,
+    "rates": rates.run,
     "idle": idle.run,
 }
 
