@@ -34,29 +34,30 @@ class Row:
     """A service, model or team in a month.
 
     `amount_nanos`: what the ledger adds to the balance for it. `booked_nanos`: the cost of the tokens that were booked
-    in the month; some of these are settled in the next.
+    in the month; some of these are settled in the next. `counts`: empty where nothing is known of tokens.
     """
 
     amount_nanos: int = 0
     booked_nanos: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def rows_of(
     statement: statement_pb2.Statement,
-    buckets: Iterable[usage_bucket_pb2.UsageBucket],
+    buckets: Iterable[usage_bucket_pb2.UsageBucket] | None,
     models: Mapping[str, str],
     by: str,
 ) -> dict[Key, Row]:
-    """What the ledger says and what nodes have booked, side by side. `models`: of services, by name."""
+    """What the ledger says and what nodes have booked, if they say it, side by side. `models`: of services, by name."""
     rows: dict[Key, Row] = {}
     for line in statement.lines:
         key = (_KINDS[line.kind], line.inference_service, line.model, line.team)
-        rows.setdefault(key, Row()).amount_nanos += line.amount_nanos
-    for bucket in buckets:
+        row = rows.setdefault(key, Row(counts={} if buckets is None or key[0] != "usage" else _nothing()))
+        row.amount_nanos += line.amount_nanos
+    for bucket in buckets or ():
         service, team = bucket.group.get("service", ""), bucket.group.get("team", "")
         model = models.get(service, "")
-        row = rows.setdefault(("usage", "" if by == "model" else service, model, team), Row())
+        row = rows.setdefault(("usage", "" if by == "model" else service, model, team), Row(counts=_nothing()))
         row.booked_nanos += bucket.cost_nanos
         for name, count in _counts(bucket).items():
             row.counts[name] += count
@@ -81,8 +82,8 @@ def statement_table(rows: Mapping[Key, Row], currency: str) -> Table:
         (
             (
                 *key,
-                *(f"{row.counts[name]:,}" if key[0] == "usage" else "" for name in _COUNTS),
-                format_amount(row.booked_nanos, currency) if key[0] == "usage" else "",
+                *(f"{row.counts[name]:,}" if row.counts else "" for name in _COUNTS),
+                format_amount(row.booked_nanos, currency) if row.counts else "",
                 format_amount(row.amount_nanos, currency),
             )
             for key, row in rows.items()
@@ -98,8 +99,8 @@ def csv_rows(statement: statement_pb2.Statement, rows: Mapping[Key, Row]) -> Ite
     totals = dict(_totals(statement))
     yield from (_total(name, totals[name], statement.currency_code) for name in before if name in totals)
     for key, row in rows.items():
-        counts = (row.counts[name] if key[0] == "usage" else "" for name in _COUNTS)
-        booked = units_text(row.booked_nanos) if key[0] == "usage" else ""
+        counts = (row.counts.get(name, "") for name in _COUNTS)
+        booked = units_text(row.booked_nanos) if row.counts else ""
         yield (*key, *counts, booked, units_text(row.amount_nanos), statement.currency_code)
     if (closing := "closing balance") in totals:
         yield _total(closing, totals[closing], statement.currency_code)
@@ -120,6 +121,10 @@ def _totals(statement: statement_pb2.Statement) -> Iterator[tuple[str, int]]:
     yield "usage", statement.usage_nanos
     if sees_balance:
         yield "closing balance", statement.closing_balance_nanos
+
+
+def _nothing() -> dict[str, int]:
+    return dict.fromkeys(_COUNTS, 0)
 
 
 def _counts(bucket: usage_bucket_pb2.UsageBucket) -> dict[str, int]:

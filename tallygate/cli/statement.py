@@ -8,12 +8,13 @@ import sys
 from enum import StrEnum
 from typing import Annotated
 
+import grpc
 import typer
 from google.protobuf.json_format import MessageToDict
 
 from tallygate.cli.accounts import AccountArgument
 from tallygate.cli.accounts import app as account_app
-from tallygate.cli.console import out
+from tallygate.cli.console import err, out
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
@@ -24,6 +25,7 @@ from tallygate.cli.rpc import (
     control_channel,
     metering_addresses,
     metering_channel,
+    sentence,
 )
 from tallygate.cli.show_statement import csv_rows, rows_of, statement_facts, statement_table
 from tallygate.control.v1 import (
@@ -86,7 +88,8 @@ def statement(
         services = all_pages(lifecycle.ListInferenceServices, listed, "inference_services").inference_services
     buckets = _usage(found, by, metering)
     if json:
-        whole = {"statement": _plain(found), "usage": [_plain(bucket) for bucket in buckets]}
+        usage = None if buckets is None else [_plain(bucket) for bucket in buckets]
+        whole = {"statement": _plain(found), "usage": usage}
         print(json_module.dumps(whole, indent=2))
         return
     models = {one.name: one.model for one in services}
@@ -102,17 +105,24 @@ def statement(
 
 def _usage(
     found: statement_pb2.Statement, by: Grouping, metering: list[str] | None
-) -> list[usage_bucket_pb2.UsageBucket]:
-    """What was used in the month, and who paid for it in tokens."""
+) -> list[usage_bucket_pb2.UsageBucket] | None:
+    """What was used in the month, and who paid for it in tokens; None where nodes no longer know it by these bounds."""
     asked = usage_service_pb2.QueryUsageRequest(
         services=[found.account],
         start_time=found.start_time,
         end_time=found.end_time,
         group_by=_USAGE_GROUPS[by],
     )
-    with metering_channel(metering_addresses(metering)[0]) as channel:
-        answer = usage_service_pb2_grpc.UsageServiceStub(channel).QueryUsage(asked, timeout=TIMEOUT_S)
-    return list(answer.buckets)
+    address = metering_addresses(metering)[0]
+    with metering_channel(address) as channel:
+        try:
+            return list(usage_service_pb2_grpc.UsageServiceStub(channel).QueryUsage(asked, timeout=TIMEOUT_S).buckets)
+        except grpc.RpcError as error:
+            # The ledger is exact in every time zone, for good; sums of tokens are by hours of UTC once they are old.
+            if error.code() != grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            err.print(f"Tokens are left out: {sentence(error, address)}", markup=False)
+            return None
 
 
 def _plain(message: statement_pb2.Statement | usage_bucket_pb2.UsageBucket) -> object:
