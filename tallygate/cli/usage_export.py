@@ -91,6 +91,8 @@ def export(
     """Exports usage as a file: exact counts, and money in integer nanos."""
     recorded = parse_past_moment(f"{RECORDED_WITHIN_S}s")
     span = Span(since or parse_past_moment("1d"), until or recorded)
+    if span.start.seconds >= span.end.seconds:
+        raise typer.BadParameter("--since must be before --until, which is a minute ago if it is left out")
     if span.end.seconds > recorded.seconds:
         err.print("What was settled within the last minute may be missing; end spans a minute ago or earlier.")
     source = Source(name, control, metering)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from typer.testing import CliRunner
 from typing_extensions import override
 
 from metering_service.api.usage_request import decode_usage_query
 from metering_service.domain.resolution import Resolution
 from tallygate._access.rights import SEES_ALL
 from tallygate.cli.export_source import Source, Span
+from tallygate.cli.usage_export import app
 from tallygate.metering.v1 import usage_bucket_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
@@ -108,3 +111,11 @@ def test_records_are_found_where_sums_are_by_hour(node: tuple[Node, Source]) -> 
     servicer, source = node
     assert [*source.records(span(-DAY_S - 617, -617))] == [[]]
     assert servicer.asked == ["accounts/acme/services/chat"]
+
+
+def test_a_span_that_is_empty_is_refused(tmp_path: Path) -> None:
+    """Also where it ends before it begins because it ends a minute ago: no file says that nothing was used."""
+    out = tmp_path / "usage.csv"
+    done = CliRunner().invoke(app, ["export", "acme", "--since", "30s", "--out", str(out)])
+    assert (done.exit_code, "--since must be before --until" in done.stderr) == (2, True)
+    assert not out.exists()
