@@ -3,9 +3,10 @@
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,29 @@ from tests.harness.programs.programs import Pair, start
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose" / "compose.yaml"
 
 
-def make_secrets(command: str, folder: Path) -> None:
-    """Runs what the container `secrets` runs, in a folder of ours; whose files they are is another matter."""
-    script = re.sub(r"^chown .*$", "", command.replace("$$", "$").replace("/secrets", str(folder)), flags=re.MULTILINE)
+def make_secrets(command: str, folder: Path, shell: Sequence[str] = ("sh", "-euc")) -> None:
+    """Runs what the container `secrets` runs, in a folder of ours."""
+    script = command.replace("$$", "$").replace("/secrets", str(folder))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(["sh", "-euc", script], check=True, capture_output=True, env={**os.environ, "PATH": path})
+    subprocess.run([*shell, script], check=True, capture_output=True, env={**os.environ, "PATH": path})
+
+
+def without_owner(command: str) -> str:
+    """The same, with all files left to whoever runs this test."""
+    return re.sub(r"^chown .*$", "", command, flags=re.MULTILINE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root gives files away, by setpriv")
+def test_secrets_are_given_away_at_every_start(tmp_path: Path) -> None:
+    """With no more rights than the container has: after a `down` it runs over files that are its own no more."""
+    container = yaml.safe_load(COMPOSE.read_text())["services"]["secrets"]
+    rights = ",".join(["-all", *(f"+{name.lower()}" for name in container["cap_add"])])
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    command = ["setpriv", "--bounding-set", rights, "--inh-caps", rights, "sh", "-euc"]
+    for _ in range(2):
+        make_secrets(container["command"][0], folder, command)
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {65532}
 
 
 def said(module: Any, variables: Mapping[str, str]) -> list[str]:
@@ -48,7 +67,7 @@ async def test_the_pair_runs_as_the_file_says(tmp_path: Path, postgres_url: str)
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     for _ in range(2):
-        await asyncio.to_thread(make_secrets, services["secrets"]["command"][0], secrets)
+        await asyncio.to_thread(make_secrets, without_owner(services["secrets"]["command"][0]), secrets)
     assert (secrets / "pgpass").read_text().strip().endswith((secrets / "postgres-password").read_text())
 
     def variables(name: str, **ours: str) -> dict[str, str]:
