@@ -149,6 +149,24 @@ def test_kustomize_finds_what_pods_name() -> None:
             assert selector.get("matchLabels", selector) == labels[document["metadata"]["name"]]
 
 
+def test_people_reach_all_that_their_commands_ask() -> None:
+    """Both services: usage, explanations and the doctor are for nodes, too. A drain is never held up for good."""
+    people = {"namespaceSelector": {"matchLabels": {"tallygate/people": "true"}}}
+    ports = {
+        document["metadata"]["name"]: {
+            port["port"]
+            for rule in document["spec"].get("ingress", ())
+            if people in rule["from"]
+            for port in rule["ports"]
+        }
+        for document in documents()
+        if document["kind"] == "NetworkPolicy"
+    }
+    assert ports == {"nothing-else": set(), "control": {7401}, "metering": {7402}}
+    budgets = [document["spec"] for document in documents() if document["kind"] == "PodDisruptionBudget"]
+    assert [budget.get("maxUnavailable") for budget in budgets] == [1, 1]
+
+
 @pytest.mark.parametrize("pod", list(pods().values()), ids=list(pods()))
 def test_pods_may_do_little(pod: dict[str, Any]) -> None:
     """No root, no writable root, no capability, and bounds of memory; the namespace enforces it."""
