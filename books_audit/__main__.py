@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import Table, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -59,8 +60,8 @@ async def _run(control_url: str, metering_url: str, account_id: str) -> None:
     except ResourceNotFoundError as error:
         sentence = f"The control database has no account {account_id}; see `tallygate account list`."
         raise ConfigurationError(sentence) from error
-    except (SQLAlchemyError, OSError) as error:
-        raise DatabaseError(f"The audit broke off, start it again: {error}") from error
+    except (SQLAlchemyError, OSError, PostgresError, InterfaceError) as error:
+        raise DatabaseError(f"The audit broke off, start it again: {_first_line(error)}") from error
     finally:
         await control.dispose()
         await metering.dispose()
@@ -71,8 +72,14 @@ async def _require_readable(engine: AsyncEngine, table: Table) -> None:
     try:
         async with read_only(engine) as connection:
             await connection.execute(select(table).limit(1))
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
         raise DatabaseError(explain(engine.url, error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver says, without statements and links."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).partition("\n")[0]
 
 
 if __name__ == "__main__":

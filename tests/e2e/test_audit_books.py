@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from books_audit import audit as audit_module
@@ -149,3 +149,13 @@ def test_what_cannot_be_audited_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert (said.status, said.out) == (1, "")
     assert "There is no database" in said.err
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_postgresql_that_lets_nobody_in_is_said_in_a_sentence(tmp_path: Path, postgres_url: str) -> None:
+    """As the services say it: which database, and why."""
+    (tmp_path / "metering.sqlite3").touch()
+    url = make_url(postgres_url).set(database="no_such_books").render_as_string(hide_password=False)
+    said = tallygate("audit-books", "--data-dir", str(tmp_path), "--control-database-url", url)
+    assert (said.status, said.out) == (1, "")
+    assert said.err.startswith('error: The database "no_such_books" at ')
+    assert said.err.endswith('cannot be used (database "no_such_books" does not exist).\n')
