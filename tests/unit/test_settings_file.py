@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import control_service.settings
+import metering_service.settings
 from control_service.settings import parse
 from tallygate._setting_names import SETTING_NAMES
 from tallygate._settings_file import FILE_VARIABLE, adopt_settings_file, read_settings_file, with_settings_file
@@ -81,6 +83,9 @@ def test_every_variable_that_a_program_reads_may_be_in_the_file() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             if path.name != "_setting_names.py":
                 read |= set(re.findall(r'"(TALLYGATE_[A-Z0-9_]*[A-Z0-9])"', path.read_text(encoding="utf-8")))
+    for service in (control_service.settings, metering_service.settings):
+        # Some of their names are put together.
+        read |= set(re.findall(r"\[(TALLYGATE_[A-Z_]+)", service._options({}).parser.format_help()))
     assert read - {FILE_VARIABLE} == SETTING_NAMES
 
 
