@@ -21,6 +21,7 @@ app = typer.Typer(help="Settings of services, middleware and this command.", no_
 
 _SECRET: Final = "TALLYGATE_TOKEN"  # noqa: S105  # a name
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):.*@")
+_PASSWORD_PARAMETER: Final = re.compile(r"(?<=[?&])((?:ssl)?password)=[^&]*")
 _HIDDEN: Final = "(hidden)"
 
 
@@ -79,4 +80,6 @@ def _of_context(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 def _shown(name: str, value: str) -> str:
-    return _HIDDEN if name == _SECRET else _PASSWORD.sub(rf"\1:{_HIDDEN}@", value)
+    if name == _SECRET:
+        return _HIDDEN
+    return _PASSWORD_PARAMETER.sub(rf"\1={_HIDDEN}", _PASSWORD.sub(rf"\1:{_HIDDEN}@", value))

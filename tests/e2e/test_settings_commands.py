@@ -13,7 +13,9 @@ from tests.harness.programs.command import tallygate, typed
 def test_settings_are_shown_with_what_says_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file, a variable that goes before it, and a context; no password and no token is shown."""
     file = tmp_path / "tallygate.toml"
-    file.write_text('node_name = "n1"\nlog_format = "text"\ncontrol_database_url = "postgresql://u:s3cret@h/c"\n')
+    file.write_text(
+        'node_name = "n1"\nlog_format = "text"\ncontrol_database_url = "postgresql://u:s3cret@h/c?sslpassword=s3cret&host=h"\n'
+    )
     for name in ("CA", "CERT", "KEY", "CONTROL_ADDRESS"):
         monkeypatch.delenv(f"TALLYGATE_{name}", raising=False)
     monkeypatch.setenv("TALLYGATE_SETTINGS_FILE", str(file))
