@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import grpc
@@ -38,6 +38,11 @@ from tallygate.control.v1 import node_pb2, operations_service_pb2, operations_se
 from tallygate.metering.v1 import diagnostics_service_pb2, diagnostics_service_pb2_grpc
 
 _NS_PER_US = 1_000
+_REMEDIES = {
+    grpc.StatusCode.UNAUTHENTICATED: "Prove who you are: tallygate login, or --token-file.",
+    grpc.StatusCode.PERMISSION_DENIED: "Examine it as somebody who has OPERATIONS_READ, such as an operator.",
+    grpc.StatusCode.UNIMPLEMENTED: "Name control by --control and nodes by --metering.",
+}
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -75,7 +80,8 @@ def _examined(channels: Channels, address: str, kind: str, ask: Callable[[grpc.C
             answer = ask(channel)
             took_ns = time.time_ns() - sent_ns
         except grpc.RpcError as error:
-            return Program(where, problem=sentence(error, f"the server at {address}", by_way_of(address)))
+            found = Program(where, problem=sentence(error, f"the server at {address}", by_way_of(address)))
+            return replace(found, remedy=_REMEDIES.get(error.code(), found.remedy))
     node = answer if isinstance(answer, diagnostics_service_pb2.GetDiagnosticsResponse) else None
     ahead_ns = answer.diagnostics.now_time.ToNanoseconds() - (sent_ns + took_ns // 2)
     return Program(

@@ -35,13 +35,14 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program as it was found. `problem`: why it could not be asked.
+    """One program as it was found. `problem`: why it could not be asked, and `remedy` of that.
 
     `ahead_us`: its clock next to this machine's, exact to `unsure_us`. `node`: of a metering node.
     """
 
     where: str
     problem: str = ""
+    remedy: str = "See that it runs, and that this machine may reach it."
     diagnostics: diagnostics_pb2.Diagnostics = field(default_factory=diagnostics_pb2.Diagnostics)
     node: Node | None = None
     ahead_us: int = 0
@@ -77,7 +78,7 @@ def complaints(fleet: Fleet) -> list[Complaint]:
 def _of_program(program: Program, now_s: int) -> Iterator[Complaint]:
     where = program.where
     if program.problem:
-        yield Complaint(ERROR, where, program.problem, "See that it runs, and that this machine may reach it.")
+        yield Complaint(ERROR, where, program.problem, program.remedy)
         return
     if program.diagnostics.database_problem:
         yield Complaint(ERROR, where, program.diagnostics.database_problem, "It goes on by itself when it answers.")
@@ -164,7 +165,9 @@ def _of_settings(fleet: Fleet) -> Iterator[Complaint]:
         what = "Some programs ask callers for proof and some do not."
         yield Complaint(WARNING, open_ones, what, "Say --auth there, or see that nobody else reaches it.")
     nodes = [program for program in asked if program.node is not None]
-    if len(nodes) > 1 and any(program.diagnostics.database == "sqlite" for program in nodes):
+    if len({program.where.partition(" at ")[0] for program in nodes}) > 1 and any(
+        program.diagnostics.database == "sqlite" for program in nodes
+    ):
         what = "Several nodes share a SQLite file, and wait for one another's commits."
         yield Complaint(WARNING, "fleet", what, "Use PostgreSQL for more than one node.")
     for service in ([program for program in asked if program.node is None], nodes):

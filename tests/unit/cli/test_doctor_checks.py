@@ -43,6 +43,12 @@ def test_a_fleet_that_is_well_is_left_alone() -> None:
     assert complaints(WELL) == []
 
 
+def test_a_node_that_is_named_twice_is_one() -> None:
+    """It shares its file with nobody."""
+    alone = replace(node(), where="node a at h:1", diagnostics=said(database="sqlite"))
+    assert complaints(replace(WELL, programs=[CONTROL, alone, replace(alone, where="node a at 10.0.0.1:1")])) == []
+
+
 @pytest.mark.parametrize(
     ("fleet", "severity", "words"),
     [
