@@ -70,6 +70,7 @@ def proxy(
     except ModuleNotFoundError as error:
         fail(f"The proxy needs {error.name}, which comes with: pip install 'tallygate[cli,proxy]'", 2)
     app = _app(upstream, upstream_key_file, upstream_ca, silence)
+    tls = _tls(tls_cert, tls_key)
     listener = _listener(listen)
     host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -84,7 +85,7 @@ def proxy(
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=GRACE_S,
-        **_tls(tls_cert, tls_key),
+        **tls,
     )
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -102,7 +103,37 @@ def _listener(listen: str) -> socket.socket:
 
 
 def _tls(cert: str, key: str) -> dict[str, Any]:
-    return {"ssl_certfile": cert, "ssl_keyfile": key} if cert else {}
+    """What uvicorn is told of TLS; files that cannot be used end the command."""
+    if not cert:
+        return {}
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except OSError as error:
+        fail(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error.strerror or error}")
+    return {"ssl_certfile": cert, "ssl_keyfile": key}
+
+
+def _upstream_key(path: str) -> str:
+    """The key in that file; what could be no header ends the command, and is not repeated."""
+    if not path:
+        return ""
+    try:
+        key = Path(path).read_text(encoding="latin-1").strip()
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}")
+    if not key or " " in key or not (key.isascii() and key.isprintable()):
+        fail(f"{path} holds no API key: one line of letters, digits and signs")
+    return key
+
+
+def _authorities(path: str) -> ssl.SSLContext | None:
+    if not path:
+        return None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        no_certificates = isinstance(error, ssl.SSLError)
+        fail(f"{path} {'has no certificates' if no_certificates else f'cannot be read: {error.strerror}'}")
 
 
 def _app(texts: list[str], key_file: str, ca: str, silence_s: int) -> App:
@@ -120,11 +151,7 @@ def _app(texts: list[str], key_file: str, ca: str, silence_s: int) -> App:
         from tallygate.integrations.asgi import MeteringMiddleware  # noqa: PLC0415  # checks the environment
 
         upstreams = read_upstreams(texts)
-        key = Path(key_file).read_text(encoding="utf-8").strip() if key_file else ""
-        tls = ssl.create_default_context(cafile=ca) if ca else None
-        served = ProxyApp(upstreams, ProxySettings(silence_s=silence_s, upstream_key=key, tls=tls))
-        return breaking_off(MeteringMiddleware(served))
-    except OSError as error:
-        fail(f"{key_file or ca} cannot be read: {error.strerror or error}")
+        settings = ProxySettings(silence_s=silence_s, upstream_key=_upstream_key(key_file), tls=_authorities(ca))
+        return breaking_off(MeteringMiddleware(ProxyApp(upstreams, settings)))
     except ValueError as error:
         fail(str(error))

@@ -63,6 +63,12 @@ async def test_a_server_is_metered_from_in_front_of_it(pair: Pair) -> None:
         (("--upstream", "http://a:1", "--listen", "7480"), "'7480' is no address"),
         (("--upstream", "http://a:1", "--tls-cert", "x"), "--tls-cert and --tls-key belong together"),
         (("--upstream", "http://a:1", "--upstream-key-file", "gone"), "gone cannot be read"),
+        (("--upstream", "http://a:b"), "'http://a:b' is no upstream"),
+        (("--upstream", "http://u:geheim@a:1"), "leave user and password out"),
+        (("--upstream", "http://a:1", "--upstream-key-file", __file__), "holds no API key"),
+        (("--upstream", "http://a:1", "--upstream-key-file", "", "--upstream-ca", "gone"), "gone cannot be read"),
+        (("--upstream", "http://a:1", "--upstream-ca", __file__), "has no certificates"),
+        (("--upstream", "http://a:1", "--tls-cert", "x", "--tls-key", "y"), "--tls-cert x and --tls-key y cannot be"),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
@@ -72,6 +78,7 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, options: tuple[str, ...], sai
     assert ended.status == 1
     assert said in ended.err
     assert ended.err.count("\n") == 1
+    assert "geheim" not in ended.err
 
 
 def test_the_middlewares_settings_are_asked_for() -> None:

@@ -63,7 +63,18 @@ def _read(text: str) -> tuple[str, str]:
     """The model, or nothing, and the address. An address may have an equals sign in its path, a model no "://"."""
     before, separator, after = text.partition("=")
     model, url = (before, after) if separator and "://" not in before else ("", text)
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    if "@" in url:
+        # An address is in logs, and so would its password be, which is not repeated here either.
+        raise ValueError("An upstream's address has an @; leave user and password out, and name a file of its API key.")
+    if not _is_address(url):
         raise ValueError(f"{text!r} is no upstream; write http://HOST:PORT or MODEL=http://HOST:PORT.")
     return model, url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment
