@@ -91,7 +91,7 @@ class WriteBuffer:
         if not is_first:
             self._revise(request.key, booking.before)
         if is_first or booking.moves_tokens:
-            _add(self._totals_of(service.name, service.uid, request.stamp, request.labels), booking)
+            _add(self._totals_of(service.name, service.uid, request), booking)
         if pending.first_us is None:
             pending.first_us = request.booked_us
         self.put(request)
@@ -109,10 +109,10 @@ class WriteBuffer:
         pending, last = self._pending, requests[0]
         if pending.first_us is None:
             pending.first_us = last.booked_us
-        totals = self._totals_of(service.name, service.uid, last.stamp, last.labels)
+        totals = self._totals_of(service.name, service.uid, last)
         for request in requests:
             if request.stamp is not last.stamp or request.labels != last.labels:
-                last, totals = request, self._totals_of(service.name, service.uid, request.stamp, request.labels)
+                last, totals = request, self._totals_of(service.name, service.uid, request)
             totals.add(request.receipt)
             totals.request_count += 1
             self.put(request)
@@ -145,7 +145,7 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(record.key, booking.before)
         if booking.moves_tokens:
-            _add(self._totals_of(record.service, record.service_uid, record.stamp, record.labels), booking)
+            _add(self._totals_of(record.service, record.service_uid, record), booking)
         self._pending.requests[record.key] = record
         for lease in leases:
             self._pending.lease_records[lease.lease_id] = lease
@@ -213,7 +213,7 @@ class WriteBuffer:
         self._count(service, stamp, f"{WOULD_DENY}{rule}" + ("" if is_known else UNKNOWN))
 
     def _count(self, service: ServiceState, stamp: Stamp, reason: str) -> None:
-        minute_us = self._minute_us()
+        minute_us = _minute_of(self._clock.now_us())
         key = DenialKey(service.name, service.uid, minute_us, stamp.team, stamp.credential, reason, stamp.key_team)
         self._pending.denials[key] = self._pending.denials.get(key, 0) + 1
         self.on_work()
@@ -329,9 +329,14 @@ class WriteBuffer:
         elif waiting.receipt.revision != before.revision:
             self._pending.revised[key] = waiting.receipt.revision
 
-    def _totals_of(self, name: str, uid: str, stamp: Stamp, labels: Labels) -> AggregateDelta:
-        """The cell of a booking; mostly that of the last one, which is told by its parts being the same objects."""
-        pending, minute_us, last = self._pending, self._minute_us(), self._last_cell
+    def _totals_of(self, name: str, uid: str, booked: Request | RequestRecord) -> AggregateDelta:
+        """The cell of a booking; mostly that of the last one, which is told by its parts being the same objects.
+
+        Its minute is that of the record: no time that passed since then may come between the two.
+        """
+        assert booked.booked_us is not None
+        stamp, labels, minute_us = booked.stamp, booked.labels, _minute_of(booked.booked_us)
+        pending, last = self._pending, self._last_cell
         if (
             last is not None
             and last.commit == pending.number
@@ -349,8 +354,9 @@ class WriteBuffer:
         self._last_cell = _LastCell(pending.number, name, uid, stamp, labels, minute_us, totals)
         return totals
 
-    def _minute_us(self) -> int:
-        return self._clock.now_us() // MINUTE_US * MINUTE_US
+
+def _minute_of(time_us: int) -> int:
+    return time_us // MINUTE_US * MINUTE_US
 
 
 def _add(cell: AggregateDelta, booking: Booking) -> None:

@@ -1,10 +1,15 @@
 """Whose a request is, is fixed when it is authorised: for its record, its token, and all of its parts."""
 
+import itertools
+from collections import Counter
 from dataclasses import replace
+
+import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase
 from metering_service.domain.stamp import HOUR_US, Stamp, hour_of
+from metering_service.usecases.commits.write_buffer import MINUTE_US
 from tests.harness.metering.keys import sha256
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, with_money
@@ -74,3 +79,27 @@ def test_totals_are_apart_by_the_service_that_they_were_booked_on() -> None:
     fleet.run(ms=80)
     cells = fleet.database.aggregates
     assert {key.service_uid: cell.usage.total for key, cell in cells.items()} == {before.uid: 3, "uid-other": 4}
+
+
+@pytest.mark.parametrize("want_receipt", [False, True])
+@pytest.mark.parametrize("before_us", [1, 3])
+def test_sums_are_of_the_minute_that_the_records_say(
+    before_us: int, want_receipt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a minute ends while a message is booked, together or one after the other: records add up to sums."""
+    fleet = Fleet("a")
+    with_money(fleet, BALANCE)
+    client = Client(fleet["a"])
+    names = [f"r{number}" for number in range(5)]
+    for name in names:
+        client.say(report(AUTHORIZE, name, counts=Counts(10)))
+    fleet.run(ms=80)
+    fleet.clock.jump(us=MINUTE_US - before_us - fleet.clock.now_us() % MINUTE_US)
+    with monkeypatch.context() as patches:
+        patches.setattr(fleet.clock, "now_us", itertools.count(fleet.clock.now_us()).__next__)
+        client.send(*(report(FINISH, name, Counts(10, output=1), want_receipt=want_receipt) for name in names))
+    fleet.run(ms=80)
+    booked = [record.booked_us for record in fleet.database.requests.values() if record.booked_us is not None]
+    records = Counter(booked_us // MINUTE_US * MINUTE_US for booked_us in booked)
+    assert records == {key.minute_us: cell.request_count for key, cell in fleet.database.aggregates.items()}
+    assert records.total() == len(names)
