@@ -88,7 +88,11 @@ def fast_counts_not_checkpointed() -> AbstractContextManager[Any]:
 @mutation
 def receipt_before_commit() -> AbstractContextManager[Any]:
     """A finish is called durable as soon as it is booked in memory."""
-    return patch.object(write_buffer.WriteBuffer, "when_durable", lambda _self, _request, callback: callback())
+    return patch.multiple(
+        write_buffer.WriteBuffer,
+        when_durable=lambda _self, _request, callback: callback(),
+        when_gathered=lambda _self, callback: callback(),
+    )
 
 
 @mutation

@@ -94,7 +94,7 @@ def hold_booked_as_usage() -> AbstractContextManager[Any]:
             its.tally = its.tally.merge(counts.Tally.of(whole, finish=False))
         real(its_node, service, its, state)
 
-    return patch.object(finish, "book_part", wrong)
+    return together(patch.object(finish, "book_part", wrong), patch.object(timeouts, "book_part", wrong))
 
 
 @mutation
@@ -187,7 +187,7 @@ def timeouts_are_forgotten() -> AbstractContextManager[Any]:
             its.tally = counts.Tally()
         real(its_node, service, its, state)
 
-    return patch.object(finish, "book_part", wrong)
+    return together(patch.object(finish, "book_part", wrong), patch.object(timeouts, "book_part", wrong))
 
 
 @mutation
