@@ -17,7 +17,6 @@ class Rule(StrEnum):
     AGGREGATES = "AGGREGATES"
     SETTLEMENT = "SETTLEMENT"
     USAGE = "USAGE"
-    UNSETTLED = "UNSETTLED"
 
 
 @dataclass(frozen=True, slots=True)
