@@ -20,16 +20,22 @@ class Outage:
         self._what = what
         self._now_s = now_s
         self._failing: set[str] = set()
+        self._codes: set[object] = set()
         self._gone_s = 0.0
         self._said_s = 0.0
 
     def failed(self, purpose: str, **problem: object) -> None:
-        """It could not be asked for this. Of several purposes, such as reading and writing, one may fail alone."""
-        now_s = self._now_s()
+        """It could not be asked for this. Of several purposes, such as reading and writing, one may fail alone.
+
+        A `code` or `reason` that this outage has not had is told at once: what was away may be there again, and refuse.
+        """
+        now_s, code = self._now_s(), (problem.get("code"), problem.get("reason"))
         if not self._failing:
             self._gone_s = self._said_s = now_s
+            self._codes = {code}
             _log.warning("outage_began", of=self._what, purpose=purpose, **problem)
-        elif now_s - self._said_s >= REMINDER_S:
+        elif code not in self._codes or now_s - self._said_s >= REMINDER_S:
+            self._codes.add(code)
             self._said_s = now_s
             _log.warning("outage_goes_on", of=self._what, gone_for_s=self._gone_for_s(now_s), **problem)
         self._failing.add(purpose)

@@ -154,12 +154,12 @@ class PairOptions:
     log_format: str = "text"
     has_auth: bool = False
 
-    @property
-    def control_arguments(self) -> list[str]:
-        """The control service's options."""
+    def control_arguments(self, *, is_check: bool = False) -> list[str]:
+        """The control service's options. `is_check`: a pepper that nobody needs to prove anything is not made yet."""
         directory = Path(self.data_dir)
         operator = ["--operator-token-file", str(directory / OPERATOR_FILE)] if self.has_auth else ["--no-auth"]
-        proof = [*operator, "--pepper-file", str(directory / PEPPER_FILE)] if self.secrets else []
+        has_pepper = self.secrets and (self.has_auth or not is_check)
+        proof = [*operator, "--pepper-file", str(directory / PEPPER_FILE)] if has_pepper else []
         return ["--listen", self.control, *proof, *self._common]
 
     @property
@@ -204,10 +204,12 @@ class Pair:
         Raises:
             ProgramEndedError: one of them did not come up; then neither is left running.
         """
-        make_first_secrets(Path(options.data_dir), *options.secrets)
+        if options.has_auth:
+            make_first_secrets(Path(options.data_dir), *options.secrets)
         await _check(options)
+        make_first_secrets(Path(options.data_dir), *options.secrets)
         variables = options.variables
-        control = await ServiceProcess.start("control_service", options.control_arguments, log, variables)
+        control = await ServiceProcess.start("control_service", options.control_arguments(), log, variables)
         try:
             if options.has_auth:
                 await _make_node_token(options, control.address)
@@ -259,7 +261,7 @@ async def _check(options: PairOptions) -> None:
     if options.control == options.metering and not options.control.endswith(":0"):
         raise ProgramEndedError(f"both services cannot listen on {options.control}; choose another address for one")
     arguments = {
-        "control_service": options.control_arguments,
+        "control_service": options.control_arguments(is_check=True),
         # The node's token is made by control, which does not run yet.
         "metering_service": replace(options, has_auth=False).metering_arguments(_SOME_ADDRESS),
     }

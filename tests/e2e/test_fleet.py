@@ -9,6 +9,7 @@ import pytest
 
 from metering_service import IS_COMPILED
 from tests.harness.programs import programs
+from tests.harness.programs.health import METERING, until_ready
 from tests.harness.programs.one_service import BOTH, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
 
@@ -46,6 +47,8 @@ async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
     costs.append(await meter_one(pair.metering, "during"))
     await pair.start_control(listen=address)
     costs.append(await meter_one(pair.metering, "after"))
+    # A node that stops while it has no control is not waited for: what it consumed is then told by its next start.
+    await until_ready(pair.metering, {METERING: True})
     await pair.metering.stop()
     assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
 

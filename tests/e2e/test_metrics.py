@@ -84,7 +84,10 @@ async def test_the_page_lists_what_is_told(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while value(node, "tallygate_node_requests_booked_total") < 2:
                 node = await scrape(pair.metering)
-            while "tallygate_control_services" not in control:
+            # The database is looked at now and then; the node may have come after the last look.
+            while "tallygate_control_services" not in control or not value(
+                control, "tallygate_control_nodes", state="live"
+            ):
                 control = await scrape(pair.control)
         await pair.stop()
     finally:

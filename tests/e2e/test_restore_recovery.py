@@ -81,6 +81,11 @@ async def test_a_metering_database_from_an_older_copy_is_refused_until_recovered
     assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
 
 
+def _is_refused_or_serves(log: str) -> bool:
+    """Whether the node's second start was refused, or went well."""
+    return "older copy" in log or log.count('"event": "serving"') > 1
+
+
 async def test_both_databases_from_copies_go_on_from_there(pair: Pair) -> None:
     """The machine was lost. Control was copied first: what it lacks is on record in the other copy, and is booked."""
     control, metering = pair.directory / "control.sqlite3", pair.directory / "metering.sqlite3"
@@ -97,7 +102,10 @@ async def test_both_databases_from_copies_go_on_from_there(pair: Pair) -> None:
     put_back(metering)
     await pair.start_control(pair.control.address)
     starting = asyncio.create_task(pair.start_node("node-1", address))
-    await until_said(pair.metering.log, "older copy")
+    # Whether control lacks a lease, or only what was consumed on one, depends on what was exchanged before its copy.
+    async with asyncio.timeout(PATIENCE_S):
+        while not _is_refused_or_serves(await asyncio.to_thread(pair.metering.log.read_text)):  # noqa: ASYNC110  # a log
+            await asyncio.sleep(0.1)
 
     said = await recover(pair)
 

@@ -367,6 +367,8 @@ class ControlLink:
     def _problem(self, error: grpc.aio.AioRpcError) -> dict[str, object]:
         """What a log says of a failed call."""
         problem: dict[str, object] = {"code": error.code().name, "problem": error.details()}
+        if reason := decode_failure(error).reason:
+            problem["reason"] = reason
         if tls := tls_problem(error.details() or ""):
             problem["hint"] = f"The control service {tls}."
         return problem | {"proxies": self.proxies} if self.proxies else problem

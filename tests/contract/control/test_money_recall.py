@@ -67,7 +67,7 @@ async def test_a_refusal_names_what_is_on_lease(lent: Desk) -> None:
     assert error.reason is Reason.INSUFFICIENT_BALANCE
     assert error.metadata["leased_nanos"] == str(HELD_NANOS)
     assert error.metadata["available_nanos"] == str(RESERVED_NANOS - HELD_NANOS)
-    assert f"{HELD_NANOS} on lease" in str(error)
+    assert "0.0000002 USD on lease" in str(error)
 
 
 async def test_a_node_that_is_away_is_not_waited_for_long(lent: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_database_urls_are_told_by_the_environment_and_shown_nowhere() -> None:
         "data", "127.0.0.1:1", "127.0.0.1:2", "postgresql://u:s3cret@h/c", "postgresql://u:s3cret@h/m"
     )
     assert "s3cret" not in repr(options)
-    assert "s3cret" not in " ".join([*options.control_arguments, *options.metering_arguments("127.0.0.1:1")])
+    assert "s3cret" not in " ".join([*options.control_arguments(), *options.metering_arguments("127.0.0.1:1")])
     assert options.variables == {
         "TALLYGATE_CONTROL_DATABASE_URL": "postgresql://u:s3cret@h/c",
         "TALLYGATE_METERING_DATABASE_URL": "postgresql://u:s3cret@h/m",
@@ -30,7 +30,7 @@ def test_database_urls_are_told_by_the_environment_and_shown_nowhere() -> None:
 
 def test_a_pair_that_lets_everybody_in_has_a_pepper_all_the_same() -> None:
     """Without it there are neither keys of accounts nor signed alerts, and a first session could not try them."""
-    told = PairOptions("data", "127.0.0.1:1", "127.0.0.1:2").control_arguments
+    told = PairOptions("data", "127.0.0.1:1", "127.0.0.1:2").control_arguments()
     assert told[2:5] == ["--no-auth", "--pepper-file", "data/pepper"]
 
 
@@ -39,4 +39,4 @@ def test_an_environment_that_says_how_callers_prove_themselves_rules(monkeypatch
     monkeypatch.setenv("TALLYGATE_PEPPER_FILE", "elsewhere")
     options = PairOptions("data", "127.0.0.1:1", "127.0.0.1:2")
     assert options.secrets == []
-    assert "--no-auth" not in options.control_arguments
+    assert "--no-auth" not in options.control_arguments()

@@ -55,3 +55,13 @@ def test_it_is_not_back_while_a_part_of_it_fails() -> None:
             outage.answered("reading")
         outage.answered("writing")
     assert [line["event"] for line in lines] == ["outage_began", "outage_over"]
+
+
+def test_a_refusal_in_an_outage_is_told_at_once() -> None:
+    """Control that is back with an older database says what to do; that must not wait for the reminder."""
+    now = Now()
+    outage = Outage("control", now)
+    with capture_logs() as lines:
+        for reason in ("", "", "NODE_NOT_REGISTERED", "CONTROL_WENT_BACKWARDS", "", "NODE_NOT_REGISTERED"):
+            outage.failed("leases", code="FAILED_PRECONDITION" if reason else "UNAVAILABLE", reason=reason)
+    assert [line["reason"] for line in lines] == ["", "NODE_NOT_REGISTERED", "CONTROL_WENT_BACKWARDS"]
