@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from tallygate.cli.console import err, literal, out
+from tallygate.cli.database_options import DATA_DIR, ControlDatabaseOption, DataDirOption, MeteringDatabaseOption
 from tallygate.cli.names import account_name
 from tallygate.cli.rpc import fail
 
@@ -25,21 +26,9 @@ def audit_books(
     account: Annotated[
         str | None, typer.Option(metavar="ACCOUNT", help="Of this account only.", parser=account_name)
     ] = None,
-    data_dir: Annotated[
-        str, typer.Option(metavar="DIR", envvar="TALLYGATE_DATA_DIR", help="Where the SQLite databases are kept.")
-    ] = "tallygate-data",
-    control_database_url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", envvar="TALLYGATE_CONTROL_DATABASE_URL", help="postgresql://... instead of a file."
-        ),
-    ] = "",
-    metering_database_url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", envvar="TALLYGATE_METERING_DATABASE_URL", help="postgresql://... instead of a file."
-        ),
-    ] = "",
+    data_dir: DataDirOption = DATA_DIR,
+    control_database_url: ControlDatabaseOption = "",
+    metering_database_url: MeteringDatabaseOption = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reads both databases, writes to neither, and names what does not add up; exit status 1 if anything does not."""

@@ -11,6 +11,7 @@ import typer
 
 from tallygate.cli.bootstrap import OPERATOR_FILE
 from tallygate.cli.console import err, literal, out
+from tallygate.cli.database_options import DATA_DIR, ControlDatabaseOption, DataDirOption, MeteringDatabaseOption
 from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
 from tallygate.cli.rpc import fail
 from tallygate.cli.security import pair_security
@@ -18,27 +19,15 @@ from tallygate.cli.security import pair_security
 
 def up(
     *,
-    data_dir: Annotated[
-        str, typer.Option(metavar="DIR", envvar="TALLYGATE_DATA_DIR", help="Where the SQLite databases are kept.")
-    ] = "tallygate-data",
+    data_dir: DataDirOption = DATA_DIR,
     control: Annotated[
         str, typer.Option(metavar="HOST:PORT", envvar="TALLYGATE_CONTROL_LISTEN", help="Where control listens.")
     ] = "127.0.0.1:7401",
     metering: Annotated[
         str, typer.Option(metavar="HOST:PORT", envvar="TALLYGATE_METERING_LISTEN", help="Where metering listens.")
     ] = "127.0.0.1:7402",
-    control_database_url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", envvar="TALLYGATE_CONTROL_DATABASE_URL", help="postgresql://... instead of a file."
-        ),
-    ] = "",
-    metering_database_url: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", envvar="TALLYGATE_METERING_DATABASE_URL", help="postgresql://... instead of a file."
-        ),
-    ] = "",
+    control_database_url: ControlDatabaseOption = "",
+    metering_database_url: MeteringDatabaseOption = "",
     auth: Annotated[
         bool, typer.Option("--auth", help="Ask callers for proof; the operator's token is made in the data directory.")
     ] = False,
