@@ -125,6 +125,7 @@ def encode_price(price: Price) -> model_pb2.Price:
         output_nanos_per_million_tokens=price.output_nanos,
         reasoning_nanos_per_million_tokens=price.reasoning_nanos,
         create_time=encode_timestamp(price.create_us),
+        withdraw_time=encode_timestamp(price.withdraw_us),
     )
 
 
@@ -141,6 +142,11 @@ def encode_updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
 def encode_published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
     """The response to PublishPrice."""
     return catalog_service_pb2.PublishPriceResponse(price=encode_price(price))
+
+
+def encode_withdrawn(price: Price) -> catalog_service_pb2.WithdrawPriceResponse:
+    """The response to WithdrawPrice."""
+    return catalog_service_pb2.WithdrawPriceResponse(price=encode_price(price))
 
 
 def _decode_output_tokens_max(fields: Fields, tokens: int) -> int:

@@ -9,7 +9,13 @@ from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.domain.model import Model
-from control_service.usecases.people.catalogue import create_model, model_views, publish_price, update_model
+from control_service.usecases.people.catalogue import (
+    create_model,
+    model_views,
+    publish_price,
+    update_model,
+    withdraw_price,
+)
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.paging import encode_page
@@ -69,6 +75,17 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.encode_published
         )
         return pb.PublishPriceResponse.FromString(response)
+
+    @override
+    async def WithdrawPrice(self, request: pb.WithdrawPriceRequest, context: Context) -> pb.WithdrawPriceResponse:
+        with Fields() as fields:
+            model_id, version = fields.price("name", request.name)
+        response = await self._calls.of_globals(
+            Incoming(request, context),
+            lambda tx, act: withdraw_price(tx, model_id, version, act),
+            codec.encode_withdrawn,
+        )
+        return pb.WithdrawPriceResponse.FromString(response)
 
     @override
     async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:

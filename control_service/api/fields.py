@@ -25,6 +25,7 @@ from control_service.domain.names import (
     parse_binding,
     parse_custom_service,
     parse_model,
+    parse_price,
     parse_reservation,
     parse_service,
     parse_service_account,
@@ -77,6 +78,10 @@ class Fields:
     def model(self, path: str, name: str) -> str:
         """The id in `models/{model}`."""
         return self._named(path, name, parse_model, "")
+
+    def price(self, path: str, name: str) -> tuple[str, int]:
+        """The model's id and the version in `models/{model}/prices/{price}`."""
+        return self._named(path, name, parse_price, ("", 0))
 
     def service(self, path: str, name: str) -> tuple[str, str]:
         """The ids in `accounts/{account}/services/{service}`."""

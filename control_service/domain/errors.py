@@ -46,6 +46,7 @@ class Reason(enum.StrEnum):
     RESOURCE_DELETED = "RESOURCE_DELETED"
     TOKENS_NOT_KEPT = "TOKENS_NOT_KEPT"
     WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
+    PRICE_IN_EFFECT = "PRICE_IN_EFFECT"
 
 
 class ControlError(Exception):

@@ -23,6 +23,7 @@ _IDS: Final = (
 )
 _ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
 _MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
+_PRICE_NAME: Final = re.compile(f"models/({MODEL_ID})/prices/([1-9][0-9]{{0,17}})")
 _SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})")
 _CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CUSTOM_SERVICE_ID})")
 _TEAM_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/teams/({TEAM_ID})")
@@ -142,6 +143,12 @@ def parse_account(name: str) -> str:
 def parse_model(name: str) -> str:
     """The model's id. Raises MalformedNameError."""
     return _match(_MODEL_NAME, name, "models/{model}")[1]
+
+
+def parse_price(name: str) -> tuple[str, int]:
+    """The model's id and the version. Raises MalformedNameError."""
+    match = _match(_PRICE_NAME, name, "models/{model}/prices/{price}")
+    return match[1], int(match[2])
 
 
 def parse_service(name: str) -> tuple[str, str]:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One version; prices are nanos per million tokens, by kind."""
+    """One version; prices are nanos per million tokens, by kind.
+
+    `withdraw_us` is when it was withdrawn, before it took effect; such a version is never in force.
+    """
 
     model_id: str
     version: int
@@ -17,6 +20,12 @@ class Price:
     output_nanos: int
     reasoning_nanos: int
     create_us: int
+    withdraw_us: int | None = None
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was withdrawn before it took effect."""
+        return self.withdraw_us is not None
 
 
 def price_in_force(prices: Iterable[Price], now_us: int) -> Price | None:

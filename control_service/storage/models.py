@@ -6,7 +6,20 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Executable, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Executable,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    desc,
+    insert,
+    null,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -23,6 +36,7 @@ from control_service.usecases.ports import Models
 _models = schema.models
 _aliases = schema.model_aliases
 _prices = schema.prices
+_withdrawn = schema.withdrawn_prices
 
 
 class ModelRows(Models):
@@ -93,7 +107,20 @@ class ModelRows(Models):
 
     @override
     async def add_price(self, price: Price) -> None:
-        await self._connection.execute(insert(_prices).values(asdict(price)))
+        values = asdict(price)
+        del values["withdraw_us"]
+        await self._connection.execute(insert(_prices).values(values))
+
+    @override
+    async def price(self, model_id: str, version: int) -> Price | None:
+        found = await self.prices_page(model_id, version + 1, 1)
+        return found[0] if found and found[0].version == version else None
+
+    @override
+    async def withdraw_price(self, price: Price) -> None:
+        version = _prices.c.model_id == price.model_id, _prices.c.version == price.version
+        await self._connection.execute(delete(_prices).where(*version))
+        await self._connection.execute(insert(_withdrawn).values(asdict(price)))
 
     @override
     async def prices(self, model_ids: list[str]) -> list[Price]:
@@ -108,8 +135,12 @@ class ModelRows(Models):
 
     @override
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
-        query = select(_prices).where(_prices.c.model_id == model_id, _prices.c.version < before)
-        rows = await self._connection.execute(query.order_by(_prices.c.version.desc()).limit(limit))
+        usual = select(_prices, null().cast(BigInteger).label("withdraw_us"))
+        both = [
+            query.where(table.c.model_id == model_id, table.c.version < before)
+            for query, table in ((usual, _prices), (select(_withdrawn), _withdrawn))
+        ]
+        rows = await self._connection.execute(union_all(*both).order_by(desc("version")).limit(limit))
         return [Price(**row) for row in rows.mappings()]
 
     async def _read(self, query: Select[Any]) -> list[Model]:

@@ -120,6 +120,22 @@ prices = Table(
     _number("create_us"),
 )
 
+# Versions that were withdrawn before they took effect. They are in no other table, so that nothing puts them in force.
+withdrawn_prices = Table(
+    "withdrawn_prices",
+    metadata,
+    _key("model_id"),
+    _number_key("version"),
+    _number("effective_us"),
+    _number("input_nanos"),
+    _number("cached_input_nanos"),
+    _number("cache_write_nanos"),
+    _number("output_nanos"),
+    _number("reasoning_nanos"),
+    _number("create_us"),
+    _number("withdraw_us"),
+)
+
 teams = Table(
     "teams",
     metadata,

@@ -116,14 +116,20 @@ class Models(Protocol):
     async def add_price(self, price: Price) -> None:
         """Stores a new price version; globals were locked."""
 
+    async def price(self, model_id: str, version: int) -> Price | None:
+        """This version, withdrawn or not; None if there is none."""
+
+    async def withdraw_price(self, price: Price) -> None:
+        """Keeps a version as withdrawn; globals were locked."""
+
     async def prices(self, model_ids: list[str]) -> list[Price]:
-        """All versions of these models."""
+        """All versions of these models, without those that were withdrawn."""
 
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
         """The ids of those of these models that have a price in force."""
 
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
-        """The model's price versions less than `before`, the newest first."""
+        """The model's price versions less than `before`, withdrawn ones included, the newest first."""
 
 
 class Teams(Protocol):

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.cli.console import facts, literal, out, print_json
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_price
-from tallygate.cli.names import model_name
+from tallygate.cli.names import model_name, price_name
 from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
@@ -215,3 +215,23 @@ def publish_price(
                 ("per million tokens", price_text(price, currency)),
             )
         )
+
+
+@app.command()
+def withdraw_price(
+    price: Annotated[str, typer.Argument(metavar="PRICE", help="llama/2, or models/llama/prices/2", parser=price_name)],
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Withdraws a price version before it takes effect; `tallygate model prices` shows which are to come."""
+    request = catalog_service_pb2.WithdrawPriceRequest(name=price, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        stub = _Stub(channel)
+        gone = stub.WithdrawPrice(request, timeout=TIMEOUT_S).price
+        if json:
+            print_json(gone)
+            return
+        of = catalog_service_pb2.GetModelRequest(name=price.partition("/prices/")[0])
+        out.print(price_table([gone], stub.GetModel(of, timeout=TIMEOUT_S).model.currency_code))

@@ -51,6 +51,16 @@ def model_name(text: str) -> str:
     return f"models/{parts[0]}"
 
 
+def price_name(text: str) -> str:
+    """`llama/2` or `models/llama/prices/2`."""
+    match text.split("/"):
+        case ["models", model, "prices", version] if model and version:
+            return text
+        case [model, version] if model and version and model != "models":
+            return f"models/{model}/prices/{version}"
+    raise typer.BadParameter(f"{text!r} is not a price; write it as llama/2 or models/llama/prices/2")
+
+
 def team_name(text: str) -> str:
     """`acme/search` or `accounts/acme/teams/search`."""
     match text.split("/"):

@@ -34,8 +34,15 @@ def price_table(prices: Iterable[model_pb2.Price], currency: str) -> Table:
     """Versions of a price, per million tokens."""
     return table(
         ("price", "in effect from", *_KINDS),
-        ((one.name, time_text(one.effective_time), *_amounts(one, currency)) for one in prices),
+        ((one.name, _effect_text(one), *_amounts(one, currency)) for one in prices),
     )
+
+
+def _effect_text(price: model_pb2.Price) -> str:
+    """From when the version holds, or that it never does."""
+    if price.HasField("withdraw_time"):
+        return f"never: withdrawn {time_text(price.withdraw_time)}"
+    return time_text(price.effective_time)
 
 
 def _amounts(price: model_pb2.Price, currency: str) -> tuple[str, ...]:

@@ -314,6 +314,10 @@ def test_a_price_takes_effect_on_a_day_or_a_moment(running: Up, llama: str) -> N
         )
         assert told.status == 0, told.err
         assert said in told.out
+    published = running.tallygate("model", "prices", llama, "--json").json["prices"]
+    assert "never: withdrawn" in running.tallygate("model", "withdraw-price", f"{llama}/{published[0]['version']}").out
+    shown = running.tallygate("model", "prices", llama).out.splitlines()
+    assert ["withdrawn" in line for line in shown if "models/" in line] == [True, *[False] * (len(published) - 1)]
 
 
 def test_an_unreachable_service_gets_a_sentence() -> None:

@@ -170,6 +170,10 @@ async def test_a_model_shows_its_price_in_force(tmp_path: Path) -> None:
         early.MergeFrom(catalogue.PublishPriceRequest(model="models/llama", input_nanos_per_million_tokens=1))
         early.output_nanos_per_million_tokens = 1
         assert (await failure(control.catalogue.PublishPrice(early))).fields == ["effective_time"]
+        gone = (await control.catalogue.WithdrawPrice(catalogue.WithdrawPriceRequest(name=published.name))).price
+        assert (gone.name, gone.HasField("withdraw_time")) == (published.name, True)
+        failed = await failure(control.catalogue.WithdrawPrice(catalogue.WithdrawPriceRequest(name=prices[1].name)))
+        assert (failed.code, failed.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PRICE_IN_EFFECT")
 
 
 async def test_withdrawing_and_leaving_out_differ(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from control_service.domain.errors import InvalidRequestError
+from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, Model, ReservationPrice, TrialOffer
+from control_service.domain.names import price_name
 from control_service.domain.price import Price, next_effective_us, price_in_force
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
@@ -156,6 +157,30 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
         announced = replace(announced, next_due_us=effective_us)
     await tx.models.save(announced)
     return price
+
+
+async def withdraw_price(tx: Transaction, model_id: str, version: int, act: Act) -> Price:
+    """Withdraws a version that is to take effect; nothing happens where it was withdrawn already.
+
+    Raises:
+        ResourceNotFoundError: there is no such version.
+        RefusedError: PRICE_IN_EFFECT.
+    """
+    price, name = await tx.models.price(model_id, version), price_name(model_id, version)
+    if price is None:
+        raise ResourceNotFoundError(name)
+    if price.withdrawn:
+        return price
+    if price.effective_us <= act.now_us:
+        message = f"{name} has taken effect, and requests may have it; publish another price in its place."
+        raise RefusedError(Reason.PRICE_IN_EFFECT, message, price=name)
+    withdrawn = replace(price, withdraw_us=act.now_us)
+    await tx.models.withdraw_price(withdrawn)
+    model = await tx.models.get(model_id)
+    if model.next_due_us == price.effective_us:
+        to_come = next_effective_us(await tx.models.prices([model_id]), act.now_us)
+        await tx.models.save(replace(model, next_due_us=to_come))
+    return withdrawn
 
 
 async def announce_prices(tx: Transaction, model: Model, now_us: int) -> Model:

@@ -442,6 +442,56 @@ class PublishPriceResponse(_message.Message):
 Global___PublishPriceResponse: _TypeAlias = PublishPriceResponse  # noqa: Y015
 
 @_typing.final
+class WithdrawPriceRequest(_message.Message):
+    """Withdraws a price version that is to take effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `models/{model}/prices/{price}`. Required."""
+    idempotency_key: _builtins.str
+    """See AccountService."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawPriceRequest: _TypeAlias = WithdrawPriceRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawPriceResponse(_message.Message):
+    """The version, withdrawn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def price(self) -> _model_pb2.Price:
+        """The price."""
+
+    def __init__(
+        self,
+        *,
+        price: _model_pb2.Price | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawPriceResponse: _TypeAlias = WithdrawPriceResponse  # noqa: Y015
+
+@_typing.final
 class ListPricesRequest(_message.Message):
     """Asks for a page of a model's prices."""
 

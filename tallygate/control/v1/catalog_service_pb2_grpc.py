@@ -60,6 +60,11 @@ class CatalogServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceResponse.FromString,
                 _registered_method=True)
+        self.WithdrawPrice = channel.unary_unary(
+                '/tallygate.control.v1.CatalogService/WithdrawPrice',
+                request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceResponse.FromString,
+                _registered_method=True)
         self.ListPrices = channel.unary_unary(
                 '/tallygate.control.v1.CatalogService/ListPrices',
                 request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.ListPricesRequest.SerializeToString,
@@ -107,8 +112,16 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WithdrawPrice(self, request, context):
+        """Withdraws a price version before it takes effect: it never does, and stays in the list. Its version is not given again.
+        A version that is withdrawn already stays as it is; one that took effect is refused with PRICE_IN_EFFECT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrices(self, request, context):
-        """Lists a model's price versions, the newest first.
+        """Lists a model's price versions, the newest first, with those that were withdrawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +154,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.PublishPrice,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceResponse.SerializeToString,
+            ),
+            'WithdrawPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawPrice,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceResponse.SerializeToString,
             ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrices,
@@ -284,6 +302,33 @@ class CatalogService:
             '/tallygate.control.v1.CatalogService/PublishPrice',
             tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.CatalogService/WithdrawPrice',
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.WithdrawPriceResponse.FromString,
             options,
             channel_credentials,
             insecure,

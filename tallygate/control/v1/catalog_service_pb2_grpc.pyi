@@ -45,8 +45,12 @@ class CatalogServiceStub:
     """
     PublishPrice: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPriceRequest, _catalog_service_pb2.PublishPriceResponse]
     """Publishes a new immutable price version. Requests already authorised keep theirs."""
+    WithdrawPrice: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.WithdrawPriceRequest, _catalog_service_pb2.WithdrawPriceResponse]
+    """Withdraws a price version before it takes effect: it never does, and stays in the list. Its version is not given again.
+    A version that is withdrawn already stays as it is; one that took effect is refused with PRICE_IN_EFFECT.
+    """
     ListPrices: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPricesRequest, _catalog_service_pb2.ListPricesResponse]
-    """Lists a model's price versions, the newest first."""
+    """Lists a model's price versions, the newest first, with those that were withdrawn."""
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -65,8 +69,12 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
     PublishPrice: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPriceRequest, _catalog_service_pb2.PublishPriceResponse]  # type: ignore[assignment]
     """Publishes a new immutable price version. Requests already authorised keep theirs."""
+    WithdrawPrice: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.WithdrawPriceRequest, _catalog_service_pb2.WithdrawPriceResponse]  # type: ignore[assignment]
+    """Withdraws a price version before it takes effect: it never does, and stays in the list. Its version is not given again.
+    A version that is withdrawn already stays as it is; one that took effect is refused with PRICE_IN_EFFECT.
+    """
     ListPrices: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPricesRequest, _catalog_service_pb2.ListPricesResponse]  # type: ignore[assignment]
-    """Lists a model's price versions, the newest first."""
+    """Lists a model's price versions, the newest first, with those that were withdrawn."""
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The catalogue of models and their prices. On failed and repeated calls see AccountService: the same rules hold."""
@@ -114,11 +122,21 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Publishes a new immutable price version. Requests already authorised keep theirs."""
 
     @_abc_1.abstractmethod
+    def WithdrawPrice(
+        self,
+        request: _catalog_service_pb2.WithdrawPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.WithdrawPriceResponse, _abc.Awaitable[_catalog_service_pb2.WithdrawPriceResponse]]:
+        """Withdraws a price version before it takes effect: it never does, and stays in the list. Its version is not given again.
+        A version that is withdrawn already stays as it is; one that took effect is refused with PRICE_IN_EFFECT.
+        """
+
+    @_abc_1.abstractmethod
     def ListPrices(
         self,
         request: _catalog_service_pb2.ListPricesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListPricesResponse, _abc.Awaitable[_catalog_service_pb2.ListPricesResponse]]:
-        """Lists a model's price versions, the newest first."""
+        """Lists a model's price versions, the newest first, with those that were withdrawn."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -108,6 +108,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens, keys, or secrets of webhooks."""
     ERROR_REASON_WEBHOOK_DISABLED: _ErrorReason.ValueType  # 39
     """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
+    ERROR_REASON_PRICE_IN_EFFECT: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: the price has taken effect, and requests may have it; publish another one. Metadata: `price`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the control service, domain `tallygate`, there without the prefix ERROR_REASON_."""
@@ -198,4 +200,6 @@ ERROR_REASON_TOKENS_NOT_KEPT: ErrorReason.ValueType  # 38
 """FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens, keys, or secrets of webhooks."""
 ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 39
 """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
+ERROR_REASON_PRICE_IN_EFFECT: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: the price has taken effect, and requests may have it; publish another one. Metadata: `price`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

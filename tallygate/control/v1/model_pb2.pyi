@@ -178,6 +178,7 @@ class Price(_message.Message):
     OUTPUT_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}/prices/{price}`; its id is the version. Output only."""
     version: _builtins.int
@@ -202,6 +203,10 @@ class Price(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was published. Output only."""
 
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was withdrawn, before it took effect: it never does; absent where it was not. Output only."""
+
     def __init__(
         self,
         *,
@@ -214,10 +219,11 @@ class Price(_message.Message):
         output_nanos_per_million_tokens: _builtins.int = ...,
         reasoning_nanos_per_million_tokens: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_time", b"effective_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_time", b"effective_time", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "create_time", b"create_time", "effective_time", b"effective_time", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "name", b"name", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "create_time", b"create_time", "effective_time", b"effective_time", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "name", b"name", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens", "version", b"version", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceExistsError
+from control_service.domain.errors import (
+    InvalidRequestError,
+    Reason,
+    RefusedError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
 from control_service.domain.model import TrialOffer
 from control_service.usecases.people.catalogue import (
     ModelUpdate,
@@ -114,3 +120,48 @@ async def test_nodes_hear_of_prices(desk: Desk) -> None:
     async with desk.database.reading() as tx:
         model = await tx.models.get("llama")
     assert (model.config_version, model.next_due_us) == (await desk.version(), desk.now_us + 5_000_000)
+
+
+async def test_a_price_to_come_can_be_withdrawn(desk: Desk) -> None:
+    """It never takes effect, is still listed, and its version is not given again; a repeat changes nothing."""
+    await desk.publish_price()
+    await desk.publish_price(desk.now_us + 5_000_000)
+    await desk.publish_price(desk.now_us + 9_000_000)
+    gone = await desk.withdraw_price(2)
+    desk.clock.advance(1)
+    assert await desk.withdraw_price(2) == gone
+    async with desk.database.reading() as tx:
+        assert (await tx.models.get("llama")).next_due_us == gone.effective_us + 4_000_000
+    desk.clock.advance(5)
+    assert await price_version(desk) == 1
+    await desk.withdraw_price(3)
+    await desk.publish_price()
+    async with desk.database.reading() as tx:
+        listed = await tx.models.prices_page("llama", 4, 2)
+        assert (await tx.models.get("llama")).next_due_us is None
+    assert [(one.version, one.withdrawn) for one in listed] == [(3, True), (2, True)]
+    assert listed[1] == gone
+    assert await price_version(desk) == 4
+
+
+async def test_a_price_in_effect_is_not_withdrawn(desk: Desk) -> None:
+    """Requests may have it. One that there never was is not found."""
+    await desk.publish_price()
+    with pytest.raises(RefusedError) as caught:
+        await desk.withdraw_price(1)
+    assert (caught.value.reason, caught.value.metadata) == (Reason.PRICE_IN_EFFECT, {"price": "models/llama/prices/1"})
+    with pytest.raises(ResourceNotFoundError, match="models/llama/prices/2"):
+        await desk.withdraw_price(2)
+    assert await price_version(desk) == 1
+
+
+async def test_withdrawing_leaves_what_the_sweeper_has_to_do(desk: Desk) -> None:
+    """What is due already stays due: services that wait for the first price start again."""
+    await desk.publish_price(desk.now_us + 5_000_000)
+    await desk.publish_price()
+    async with desk.database.reading() as tx:
+        due_us = (await tx.models.get("llama")).next_due_us
+    assert due_us == desk.now_us
+    await desk.withdraw_price(1)
+    async with desk.database.reading() as tx:
+        assert (await tx.models.get("llama")).next_due_us == due_us

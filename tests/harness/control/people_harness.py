@@ -13,6 +13,7 @@ from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.names import default_service_id
 from control_service.domain.pot import PotKind
+from control_service.domain.price import Price
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
 from control_service.domain.service import ServiceView
 from control_service.domain.team import Team
@@ -20,7 +21,14 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.idempotent_call import Act, Call, EncodedResponse, IdempotentCalls
 from control_service.usecases.people.accounts import AccountUpdate, NewAccount, create_account, update_account
-from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
+from control_service.usecases.people.catalogue import (
+    ModelView,
+    NewModel,
+    NewPrice,
+    create_model,
+    publish_price,
+    withdraw_price,
+)
 from control_service.usecases.people.lifecycle import (
     InitialBilling,
     PurchaseView,
@@ -85,6 +93,9 @@ class Desk:
 
     async def publish_price(self, effective_us: int | None = None, model_id: str = "llama") -> None:
         await self.of_globals(lambda tx, act: publish_price(tx, model_id, NewPrice(effective_us, 1, 1, 1, 1, 1), act))
+
+    async def withdraw_price(self, version: int, model_id: str = "llama") -> Price:
+        return await self.of_globals(lambda tx, act: withdraw_price(tx, model_id, version, act))
 
     async def pay(self, amount_nanos: int) -> BookedLine:
         kind = LedgerEntryKind.TOP_UP if amount_nanos > 0 else LedgerEntryKind.ADJUSTMENT

@@ -86,6 +86,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         output_nanos_per_million_tokens=1,
         effective_time=Timestamp(seconds=4_000_000_000),
     ),
+    catalogue.WithdrawPriceRequest(name=f"{MODEL}/prices/2"),
     catalogue.ListPricesRequest(model=MODEL, page_size=1),
     alerts.ListAlertsRequest(account=ACCOUNT, kinds=[alert_pb2.ALERT_KIND_ACCOUNT_OVERDUE]),
     alerts.GetAlertSettingsRequest(account=ACCOUNT),
