@@ -5,6 +5,7 @@ from control_service.api.service_codec import encode_reservation, encode_service
 from control_service.domain.input_bounds import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import CredentialPolicy, OutagePolicy
+from control_service.domain.service_action import OfferedService
 from control_service.domain.status import Status
 from control_service.usecases.people.lifecycle import InitialBilling, PurchaseView
 from control_service.usecases.people.services import NewService, ServiceUpdate
@@ -108,11 +109,10 @@ def _decode_credential_policy(fields: Fields, number: int) -> CredentialPolicy |
     return fields.member("credential_policy", inference_service_pb2.CredentialPolicy, number, CredentialPolicy)
 
 
-def encode_purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:
+def encode_purchased(bought: PurchaseView, offered: OfferedService) -> pb.PurchaseReservationResponse:
     """The response to PurchaseReservation."""
-    service = view.service.service
     return pb.PurchaseReservationResponse(
-        reservation=encode_reservation(view.reservation, service.update_us or 0),
-        inference_service=encode_service(view.service),
-        postpaid_enabled=view.postpaid_enabled,
+        reservation=encode_reservation(bought.reservation, bought.service.service.update_us or 0),
+        inference_service=encode_service(offered),
+        postpaid_enabled=bought.postpaid_enabled,
     )

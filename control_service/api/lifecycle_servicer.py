@@ -10,24 +10,30 @@ from typing_extensions import override
 from control_service.api import lifecycle_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
+from control_service.api.model_offer_codec import encode_model_offer
 from control_service.api.paging import decode_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
 from control_service.domain.account import Account
 from control_service.domain.service import ServiceView
+from control_service.domain.service_action import OfferedService
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.lifecycle import (
+    PurchaseView,
     Step,
     cancel_reservation,
     change_service,
     create_with_billing,
     purchase_reservation,
 )
+from control_service.usecases.people.model_offers import OfferQuery, list_model_offers, with_offer, with_offers
 from control_service.usecases.people.service_list import ServiceQuery, key_of, list_services
 from control_service.usecases.people.services import delete_service, find_service, get_service, update_service
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.people.teams import require_unmoved
 from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Database, Transaction
+from tallygate._access.permission import Permission
+from tallygate._access.scope import Scope
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.paging import encode_page, encode_page_token
@@ -53,7 +59,7 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
-            lambda tx, account, act: create_with_billing(tx, account, new, billing, act),
+            lambda tx, account, act: _offered(tx, create_with_billing(tx, account, new, billing, act), act),
             _showing(pb.CreateInferenceServiceResponse),
         )
         return pb.CreateInferenceServiceResponse.FromString(response)
@@ -65,8 +71,9 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         with Fields() as fields:
             account_id, service_id = fields.service("name", request.name)
         async with self._database.reading() as tx:
-            view = await get_service(tx, account_id, service_id, self._clock.now_us())
-        return pb.GetInferenceServiceResponse(inference_service=encode_service(view))
+            now_us = self._clock.now_us()
+            offered = await with_offer(tx, await get_service(tx, account_id, service_id, now_us), now_us)
+        return pb.GetInferenceServiceResponse(inference_service=encode_service(offered))
 
     @override
     async def ListInferenceServices(
@@ -76,11 +83,13 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             wanted, status = codec.decode_list(fields, request)
             after, limit = decode_page(fields, request, (wanted.account_id or "", ""))
         async with self._database.reading() as tx:
-            page = await list_services(tx, ServiceQuery(wanted, status, after, limit), self._clock.now_us())
-        views, token = encode_page(request, page.services, limit, encode_service, lambda view: key_of(view.service))
+            now_us = self._clock.now_us()
+            page = await list_services(tx, ServiceQuery(wanted, status, after, limit), now_us)
+            offered = await with_offers(tx, page.services, now_us)
+        services, token = encode_page(request, offered, limit, encode_service, lambda one: key_of(one.view.service))
         if not token and page.next_after is not None:
             token = encode_page_token(request, page.next_after)
-        return pb.ListInferenceServicesResponse(inference_services=views, next_page_token=token)
+        return pb.ListInferenceServicesResponse(inference_services=services, next_page_token=token)
 
     @override
     async def UpdateInferenceService(
@@ -123,11 +132,13 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             terms = codec.decode_terms(fields, "terms", request.terms)
+
+        async def bought(tx: Transaction, account: Account, act: Act) -> tuple[PurchaseView, OfferedService]:
+            view = await purchase_reservation(tx, account, service_id, terms, act)
+            return view, await with_offer(tx, view.service, act.now_us)
+
         response = await self._of_service(
-            Incoming(request, context),
-            (account_id, service_id),
-            lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act),
-            codec.encode_purchased,
+            Incoming(request, context), (account_id, service_id), bought, lambda found: codec.encode_purchased(*found)
         )
         return pb.PurchaseReservationResponse.FromString(response)
 
@@ -182,6 +193,23 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         return pb.ResumeInferenceServiceResponse.FromString(response)
 
     @override
+    async def ListModelOffers(self, request: pb.ListModelOffersRequest, context: Context) -> pb.ListModelOffersResponse:
+        rights = current_caller().rights
+        with Fields() as fields:
+            account_id = fields.account("account", request.account)
+            (after,), limit = decode_page(fields, request, ("",))
+        sight = rights.sight(Permission.SERVICES_READ)
+        async with self._database.reading() as tx:
+            query = OfferQuery(account_id, sight, after, limit + 1)
+            offers = await list_model_offers(tx, query, self._clock.now_us())
+        page, token = encode_page(request, offers, limit, encode_model_offer, lambda view: (view.offer.model.model_id,))
+        return pb.ListModelOffersResponse(
+            model_offers=page,
+            next_page_token=token,
+            may_create_services=rights.allows_within(Permission.SERVICES_MANAGE, Scope(account_id)),
+        )
+
+    @override
     async def ListServiceEvents(
         self, request: pb.ListServiceEventsRequest, context: Context
     ) -> pb.ListServiceEventsResponse:
@@ -201,7 +229,7 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         return await self._of_service(
             incoming,
             (account_id, service_id),
-            lambda tx, account, act: change_service(tx, account, service_id, step, act),
+            lambda tx, account, act: _offered(tx, change_service(tx, account, service_id, step, act), act),
             _showing(response),
         )
 
@@ -222,6 +250,11 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         return await self._calls.of_account(incoming, account_id, changed, encode)
 
 
-def _showing(response: Callable[..., Message]) -> Callable[[ServiceView], Message]:
+async def _offered(tx: Transaction, change: Awaitable[ServiceView], act: Act) -> OfferedService:
+    """The service after a change, with what its model offers."""
+    return await with_offer(tx, await change, act.now_us)
+
+
+def _showing(response: Callable[..., Message]) -> Callable[[OfferedService], Message]:
     """An encoder of responses whose one field is the service."""
-    return lambda view: response(inference_service=encode_service(view))
+    return lambda offered: response(inference_service=encode_service(offered))

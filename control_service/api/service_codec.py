@@ -1,9 +1,10 @@
 """Services, reservations and events on the wire."""
 
+from control_service.api.service_actions import actions_of_caller
 from control_service.domain.event import ServiceEvent
 from control_service.domain.names import event_name, model_name, reservation_name
 from control_service.domain.reservation import Reservation
-from control_service.domain.service import ServiceView
+from control_service.domain.service_action import OfferedService, ServiceAction
 from control_service.domain.status import BillingMode, StopReason
 from control_service.domain.trial import Trial
 from tallygate._wire.enums import encode_enum, encode_enums
@@ -12,8 +13,9 @@ from tallygate.control.v1 import inference_service_pb2 as pb
 from tallygate.control.v1 import reservation_pb2, service_event_pb2
 
 
-def encode_service(view: ServiceView) -> pb.InferenceService:
-    """A service with its derived status and its reserved rates."""
+def encode_service(offered: OfferedService) -> pb.InferenceService:
+    """A service with its derived status, its reserved rates, and what the caller may do about it."""
+    view = offered.view
     service, derived = view.service, view.derived
     usable = BillingMode.FREE_TRIAL in derived.billing_modes
     return pb.InferenceService(
@@ -40,6 +42,14 @@ def encode_service(view: ServiceView) -> pb.InferenceService:
         create_time=encode_timestamp(service.create_us),
         update_time=encode_timestamp(service.update_us),
         delete_time=encode_timestamp(service.delete_us),
+        actions=encode_enums(pb.ServiceAction, ServiceAction, actions_of_caller(offered)),
+        remedies=[
+            pb.Remedy(
+                stop_reason=encode_enum(pb.StopReason, reason) if reason else pb.STOP_REASON_UNSPECIFIED,
+                actions=[encode_enum(pb.ServiceAction, action) for action in actions],
+            )
+            for reason, actions in offered.remedies.items()
+        ],
     )
 
 

@@ -98,8 +98,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service as of one moment, with the status that is derived from its facts and what is reserved for it."""
+    """A service as of one moment, with its account, the status that is derived from its facts and what is reserved."""
 
+    account: Account
     service: Service
     derived: ServiceStatus
     reserved: Reserved

@@ -79,6 +79,13 @@ class ModelRows(Models):
         )
 
     @override
+    async def among(self, model_ids: Collection[str]) -> list[Model]:
+        found: list[Model] = []
+        for batch in in_batches(model_ids):
+            found += await self._read(select(_models).where(_models.c.model_id.in_(batch)))
+        return found
+
+    @override
     async def with_alias(self, alias: str) -> Model | None:
         owner = select(_aliases.c.model_id).where(_aliases.c.alias == alias).scalar_subquery()
         found = await self._read(select(_models).where(_models.c.model_id == owner))

@@ -1,7 +1,7 @@
 """Inference services as rows."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from control_service.domain.status import BillingMode, PostpaidState, Status, St
 from control_service.domain.trial import Trial
 from control_service.storage import schema
 from control_service.storage.scopes import is_seen
+from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import ServiceFilter, Services
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -61,6 +62,14 @@ class ServiceRows(Services):
         return await self._read(query.order_by(account, service).limit(limit))
 
     @override
+    async def among(self, account_id: str, service_ids: Collection[str]) -> list[Service]:
+        found: list[Service] = []
+        for batch in in_batches(service_ids):
+            query = select(_services).where(_services.c.account_id == account_id, _services.c.service_id.in_(batch))
+            found += await self._read(query)
+        return found
+
+    @override
     async def team_of(self, account_id: str, service_id: str) -> str:
         found = await self._connection.execute(select(_services.c.team).where(_key(account_id, service_id)))
         return found.scalar_one_or_none() or ""
@@ -98,6 +107,14 @@ class ServiceRows(Services):
         row = {"account_id": account_id, "model_id": model_id, "service_id": service_id, "create_us": now_us}
         await self._connection.execute(insert(_claims).values(row))
         return service_id
+
+    @override
+    async def trial_owners(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        key, found = (_claims.c.account_id, _claims.c.model_id), dict[tuple[str, str], str]()
+        for batch in in_batches(claims):
+            rows = await self._connection.execute(select(*key, _claims.c.service_id).where(tuple_(*key).in_(batch)))
+            found.update({(account_id, model_id): service_id for account_id, model_id, service_id in rows})
+        return found
 
     async def _read(self, query: Select[Any]) -> list[Service]:
         return [service_of(row) for row in (await self._connection.execute(query)).mappings()]

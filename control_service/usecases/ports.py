@@ -101,6 +101,9 @@ class Models(Protocol):
     async def page(self, after: str, limit: int) -> list[Model]:
         """Models whose id is greater than `after`, by id."""
 
+    async def among(self, model_ids: Collection[str]) -> list[Model]:
+        """Those of these models that there are."""
+
     async def with_alias(self, alias: str) -> Model | None:
         """The model that has this alias; None if none has."""
 
@@ -186,6 +189,9 @@ class Services(Protocol):
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
         """Services whose (account id, service id) is greater than `after`, in that order."""
 
+    async def among(self, account_id: str, service_ids: Collection[str]) -> list[Service]:
+        """Those of these services that are stored, tombstones included."""
+
     async def team_of(self, account_id: str, service_id: str) -> str:
         """The id of the service's team; empty where it has none, or is not stored."""
 
@@ -204,6 +210,9 @@ class Services(Protocol):
         Returns:
             The id of the service that has the trial.
         """
+
+    async def trial_owners(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The ids of the services that have the trials of these accounts and models; those not claimed are left out."""
 
 
 class Reservations(Protocol):

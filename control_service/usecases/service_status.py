@@ -35,7 +35,7 @@ async def view(tx: Transaction, account: Account, service: Service, now_us: int)
     """The service as of this moment, with its derived status and its reserved rates."""
     rates = await reserved_by(tx, service, now_us)
     priced = await has_price(tx, service, now_us)
-    return ServiceView(service, status_of(service, account, rates, now_us, price_in_force=priced), rates)
+    return ServiceView(account, service, status_of(service, account, rates, now_us, price_in_force=priced), rates)
 
 
 async def update_status(

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.cli.console import facts, literal, out, print_json
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_price
-from tallygate.cli.names import model_name, price_name
+from tallygate.cli.names import account_name, model_name, price_name
 from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
@@ -24,8 +24,14 @@ from tallygate.cli.rpc import (
     key_or_new,
 )
 from tallygate.cli.show import model_facts, price_text, time_text
-from tallygate.cli.show_models import model_table, price_table
-from tallygate.control.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
+from tallygate.cli.show_models import model_table, offer_table, price_table
+from tallygate.control.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+    model_pb2,
+)
 
 app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
 
@@ -114,6 +120,21 @@ def list_models(
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListModels, catalog_service_pb2.ListModelsRequest(alias=alias), "models")
         print_json(found) if json else out.print(model_table(found.models))
+
+
+@app.command()
+def offers(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="acme, or accounts/acme", parser=account_name)],
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists the models as an account sees them: its free trial, its default service, and what you may do about that."""
+    request = lifecycle_service_pb2.ListModelOffersRequest(account=account)
+    with control_channel(control) as channel:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        found = all_pages(stub.ListModelOffers, request, "model_offers")
+        print_json(found) if json else out.print(offer_table(found.model_offers))
 
 
 @app.command()

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from tallygate.cli.money import format_amount
-from tallygate.cli.show import time_text
+from tallygate.cli.show import status_text, time_text
 from tallygate.cli.show_access import table
-from tallygate.control.v1 import model_pb2
+from tallygate.control.v1 import inference_service_pb2, model_offer_pb2, model_pb2
 
 _KINDS = ("input", "cached input", "cache write", "output", "reasoning")
 
@@ -43,6 +43,29 @@ def _effect_text(price: model_pb2.Price) -> str:
     if price.HasField("withdraw_time"):
         return f"never: withdrawn {time_text(price.withdraw_time)}"
     return time_text(price.effective_time)
+
+
+def offer_table(offers: Iterable[model_offer_pb2.ModelOffer]) -> Table:
+    """Models as an account sees them; a service that one does not see has no status."""
+    return table(
+        ("model", "free trial", "default service", "status", "you may"),
+        (
+            (
+                one.model.name,
+                model_offer_pb2.TrialState.Name(one.trial_state).removeprefix("TRIAL_STATE_")
+                + (f" ({one.trial_service})" if one.trial_service else ""),
+                one.default_service.name,
+                str(status_text(one.default_service)) if one.HasField("default_service") else "",
+                ", ".join(map(_action, one.default_service.actions)),
+            )
+            for one in offers
+        ),
+    )
+
+
+def _action(action: inference_service_pb2.ServiceAction.ValueType) -> str:
+    """An action as people say it: `claim free trial`."""
+    return inference_service_pb2.ServiceAction.Name(action).removeprefix("SERVICE_ACTION_").replace("_", " ").lower()
 
 
 def _amounts(price: model_pb2.Price, currency: str) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
     after = query.after
     for _ in range(_BATCHES_MAX):
         batch = await _batch(tx, replace(query, after=after), account)
-        views = await _views(tx, batch, now_us)
+        views = await service_views(tx, batch, now_us)
         found += [view for view in views if query.status in (None, view.derived.status)]
         if len(found) > query.limit:
             page = found[: query.limit]
@@ -105,7 +105,8 @@ async def _defaults(
     return [default_service(account, model) for model in models]
 
 
-async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> list[ServiceView]:
+async def service_views(tx: Transaction, services: Sequence[Service], now_us: int) -> list[ServiceView]:
+    """The services as of this moment, by account."""
     paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}
     in_force = await tx.models.in_force(paying, now_us) if paying else frozenset()
     by_account: dict[str, list[Service]] = {}
@@ -120,5 +121,5 @@ async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> l
             rates = reserved(active.get(service.service_id, []), now_us)
             priced = service.model_id in in_force
             derived = status_of(service, account, rates, now_us, price_in_force=priced)
-            views.append(ServiceView(service, derived, rates))
+            views.append(ServiceView(account, service, derived, rates))
     return views

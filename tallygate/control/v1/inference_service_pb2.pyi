@@ -20,6 +20,66 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ServiceAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServiceActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVICE_ACTION_UNSPECIFIED: _ServiceAction.ValueType  # 0
+    """Never used."""
+    SERVICE_ACTION_CLAIM_FREE_TRIAL: _ServiceAction.ValueType  # 1
+    """LifecycleService.ClaimFreeTrial: the model offers a trial, and no service of the account has claimed it."""
+    SERVICE_ACTION_ENABLE_POSTPAID: _ServiceAction.ValueType  # 2
+    """LifecycleService.EnablePostpaid: it is not enabled, and the model has a price in force."""
+    SERVICE_ACTION_DISABLE_POSTPAID: _ServiceAction.ValueType  # 3
+    """LifecycleService.DisablePostpaid: it is enabled."""
+    SERVICE_ACTION_PURCHASE_RESERVATION: _ServiceAction.ValueType  # 4
+    """LifecycleService.PurchaseReservation: it is a custom service, and the model sells reserved capacity."""
+    SERVICE_ACTION_CANCEL_RESERVATION: _ServiceAction.ValueType  # 5
+    """LifecycleService.CancelReservation: a reservation is active."""
+    SERVICE_ACTION_SUSPEND: _ServiceAction.ValueType  # 6
+    """LifecycleService.SuspendInferenceService: it is not suspended."""
+    SERVICE_ACTION_RESUME: _ServiceAction.ValueType  # 7
+    """LifecycleService.ResumeInferenceService: it is suspended."""
+    SERVICE_ACTION_UPDATE: _ServiceAction.ValueType  # 8
+    """LifecycleService.UpdateInferenceService."""
+    SERVICE_ACTION_DELETE: _ServiceAction.ValueType  # 9
+    """LifecycleService.DeleteInferenceService: it is a custom service without an active reservation."""
+    SERVICE_ACTION_TOP_UP_ACCOUNT: _ServiceAction.ValueType  # 10
+    """AccountService.TopUpAccount: the account is overdue, and that stops the service."""
+    SERVICE_ACTION_PUBLISH_PRICE: _ServiceAction.ValueType  # 11
+    """CatalogService.PublishPrice: the model has no price in force."""
+
+class ServiceAction(_ServiceAction, metaclass=_ServiceActionEnumTypeWrapper):
+    """What people do about a service, each by one RPC."""
+
+SERVICE_ACTION_UNSPECIFIED: ServiceAction.ValueType  # 0
+"""Never used."""
+SERVICE_ACTION_CLAIM_FREE_TRIAL: ServiceAction.ValueType  # 1
+"""LifecycleService.ClaimFreeTrial: the model offers a trial, and no service of the account has claimed it."""
+SERVICE_ACTION_ENABLE_POSTPAID: ServiceAction.ValueType  # 2
+"""LifecycleService.EnablePostpaid: it is not enabled, and the model has a price in force."""
+SERVICE_ACTION_DISABLE_POSTPAID: ServiceAction.ValueType  # 3
+"""LifecycleService.DisablePostpaid: it is enabled."""
+SERVICE_ACTION_PURCHASE_RESERVATION: ServiceAction.ValueType  # 4
+"""LifecycleService.PurchaseReservation: it is a custom service, and the model sells reserved capacity."""
+SERVICE_ACTION_CANCEL_RESERVATION: ServiceAction.ValueType  # 5
+"""LifecycleService.CancelReservation: a reservation is active."""
+SERVICE_ACTION_SUSPEND: ServiceAction.ValueType  # 6
+"""LifecycleService.SuspendInferenceService: it is not suspended."""
+SERVICE_ACTION_RESUME: ServiceAction.ValueType  # 7
+"""LifecycleService.ResumeInferenceService: it is suspended."""
+SERVICE_ACTION_UPDATE: ServiceAction.ValueType  # 8
+"""LifecycleService.UpdateInferenceService."""
+SERVICE_ACTION_DELETE: ServiceAction.ValueType  # 9
+"""LifecycleService.DeleteInferenceService: it is a custom service without an active reservation."""
+SERVICE_ACTION_TOP_UP_ACCOUNT: ServiceAction.ValueType  # 10
+"""AccountService.TopUpAccount: the account is overdue, and that stops the service."""
+SERVICE_ACTION_PUBLISH_PRICE: ServiceAction.ValueType  # 11
+"""CatalogService.PublishPrice: the model has no price in force."""
+Global___ServiceAction: _TypeAlias = ServiceAction  # noqa: Y015
+
 class _CredentialPolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -291,6 +351,8 @@ class InferenceService(_message.Message):
     CREDENTIAL_POLICY_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     EXEMPT_FROM_MODEL_RULES_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    REMEDIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}/services/{service}`. A default service is named
     `accounts/{account}/services/default-{model}`; the prefix `default-` is reserved for them. Names are never reused.
@@ -356,6 +418,18 @@ class InferenceService(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was deleted; absent for a living one. Output only."""
 
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[Global___ServiceAction.ValueType]:
+        """What makes sense as it is now, as far as whoever asks may do it: it would be refused only for what was asked in it, such
+        as a reservation that costs more than there is. In the order of their numbers. Output only.
+        """
+
+    @_builtins.property
+    def remedies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Remedy]:
+        """What would make it run, whoever may do that: one entry for each stop reason, and of a service that nobody has started
+        one without a reason. Output only.
+        """
+
     def __init__(
         self,
         *,
@@ -382,14 +456,44 @@ class InferenceService(_message.Message):
         credential_policy: Global___CredentialPolicy.ValueType = ...,
         shared: _builtins.bool = ...,
         exempt_from_model_rules: _builtins.bool = ...,
+        actions: _abc.Iterable[Global___ServiceAction.ValueType] | None = ...,
+        remedies: _abc.Iterable[Global___Remedy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "free_trial", b"free_trial", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "credential_policy", b"credential_policy", "delete_time", b"delete_time", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid", b"postpaid", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "shared", b"shared", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "credential_policy", b"credential_policy", "delete_time", b"delete_time", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid", b"postpaid", "remedies", b"remedies", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "shared", b"shared", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InferenceService: _TypeAlias = InferenceService  # noqa: Y015
+
+@_typing.final
+class Remedy(_message.Message):
+    """What would clear a stop reason, or start a service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_REASON_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    stop_reason: Global___StopReason.ValueType
+    """The reason; unspecified for what starts a service that nobody has started."""
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedScalarFieldContainer[Global___ServiceAction.ValueType]:
+        """Any of these, the usual one first. Empty where nothing would as things are, such as prices in another currency."""
+
+    def __init__(
+        self,
+        *,
+        stop_reason: Global___StopReason.ValueType = ...,
+        actions: _abc.Iterable[Global___ServiceAction.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "stop_reason", b"stop_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remedy: _TypeAlias = Remedy  # noqa: Y015
 
 @_typing.final
 class FreeTrial(_message.Message):

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from tallygate.control.v1 import inference_service_pb2 as _inference_service_pb2
+from tallygate.control.v1 import model_offer_pb2 as _model_offer_pb2
 from tallygate.control.v1 import reservation_pb2 as _reservation_pb2
 from tallygate.control.v1 import service_event_pb2 as _service_event_pb2
 import builtins as _builtins
@@ -1001,3 +1002,65 @@ class ListServiceEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListServiceEventsResponse: _TypeAlias = ListServiceEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListModelOffersRequest(_message.Message):
+    """Asks for a page of models as an account sees them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`. Required."""
+    page_size: _builtins.int
+    """At most so many; default 100, at most 1,000."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelOffersRequest: _TypeAlias = ListModelOffersRequest  # noqa: Y015
+
+@_typing.final
+class ListModelOffersResponse(_message.Message):
+    """A page of models as an account sees them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_OFFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MAY_CREATE_SERVICES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
+    may_create_services: _builtins.bool
+    """Whether whoever asks may create custom services, in the account or in one of its teams."""
+    @_builtins.property
+    def model_offers(self) -> _containers.RepeatedCompositeFieldContainer[_model_offer_pb2.ModelOffer]:
+        """The offers, by the models' names."""
+
+    def __init__(
+        self,
+        *,
+        model_offers: _abc.Iterable[_model_offer_pb2.ModelOffer] | None = ...,
+        next_page_token: _builtins.str = ...,
+        may_create_services: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["may_create_services", b"may_create_services", "model_offers", b"model_offers", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelOffersResponse: _TypeAlias = ListModelOffersResponse  # noqa: Y015

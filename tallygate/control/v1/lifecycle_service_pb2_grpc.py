@@ -104,6 +104,11 @@ class LifecycleServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceResponse.FromString,
                 _registered_method=True)
+        self.ListModelOffers = channel.unary_unary(
+                '/tallygate.control.v1.LifecycleService/ListModelOffers',
+                request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersResponse.FromString,
+                _registered_method=True)
         self.ListServiceEvents = channel.unary_unary(
                 '/tallygate.control.v1.LifecycleService/ListServiceEvents',
                 request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListServiceEventsRequest.SerializeToString,
@@ -211,6 +216,14 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModelOffers(self, request, context):
+        """Lists all models in order of their names, with what each offers an account: what a page to choose from shows. It reads
+        the default services and those with a trial, however many others there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServiceEvents(self, request, context):
         """Lists the changes of a service's status and stop reasons, oldest first.
         """
@@ -285,6 +298,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.ResumeInferenceService,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceResponse.SerializeToString,
+            ),
+            'ListModelOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelOffers,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersResponse.SerializeToString,
             ),
             'ListServiceEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServiceEvents,
@@ -648,6 +666,33 @@ class LifecycleService:
             '/tallygate.control.v1.LifecycleService/ResumeInferenceService',
             tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ResumeInferenceServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.LifecycleService/ListModelOffers',
+            tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.ListModelOffersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class LifecycleServiceStub:
     """Suspends a service: an operator's stop, cleared by ResumeInferenceService only."""
     ResumeInferenceService: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ResumeInferenceServiceRequest, _lifecycle_service_pb2.ResumeInferenceServiceResponse]
     """Lifts a suspension."""
+    ListModelOffers: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListModelOffersRequest, _lifecycle_service_pb2.ListModelOffersResponse]
+    """Lists all models in order of their names, with what each offers an account: what a page to choose from shows. It reads
+    the default services and those with a trial, however many others there are.
+    """
     ListServiceEvents: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListServiceEventsRequest, _lifecycle_service_pb2.ListServiceEventsResponse]
     """Lists the changes of a service's status and stop reasons, oldest first."""
 
@@ -107,6 +111,10 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Suspends a service: an operator's stop, cleared by ResumeInferenceService only."""
     ResumeInferenceService: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ResumeInferenceServiceRequest, _lifecycle_service_pb2.ResumeInferenceServiceResponse]  # type: ignore[assignment]
     """Lifts a suspension."""
+    ListModelOffers: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListModelOffersRequest, _lifecycle_service_pb2.ListModelOffersResponse]  # type: ignore[assignment]
+    """Lists all models in order of their names, with what each offers an account: what a page to choose from shows. It reads
+    the default services and those with a trial, however many others there are.
+    """
     ListServiceEvents: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListServiceEventsRequest, _lifecycle_service_pb2.ListServiceEventsResponse]  # type: ignore[assignment]
     """Lists the changes of a service's status and stop reasons, oldest first."""
 
@@ -223,6 +231,16 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_service_pb2.ResumeInferenceServiceResponse, _abc.Awaitable[_lifecycle_service_pb2.ResumeInferenceServiceResponse]]:
         """Lifts a suspension."""
+
+    @_abc_1.abstractmethod
+    def ListModelOffers(
+        self,
+        request: _lifecycle_service_pb2.ListModelOffersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_service_pb2.ListModelOffersResponse, _abc.Awaitable[_lifecycle_service_pb2.ListModelOffersResponse]]:
+        """Lists all models in order of their names, with what each offers an account: what a page to choose from shows. It reads
+        the default services and those with a trial, however many others there are.
+        """
 
     @_abc_1.abstractmethod
     def ListServiceEvents(

@@ -135,6 +135,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     lifecycle.SuspendInferenceServiceRequest(name=SERVICE),
     lifecycle.ResumeInferenceServiceRequest(name=SERVICE),
     lifecycle.ListServiceEventsRequest(inference_service=SERVICE),
+    lifecycle.ListModelOffersRequest(account=ACCOUNT),
     limits.CreateRateRuleRequest(
         name=RULE,
         place=SERVICE,

@@ -1,10 +1,9 @@
-"""Remedies: commands that clear what stops a service."""
+"""Remedies: the commands for what the control service says would make a service run."""
 
 from __future__ import annotations
 
 import io
 import shlex
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,12 +13,26 @@ from tallygate.cli.remedies import remedies
 from tallygate.cli.show import service_facts
 from tallygate.control.v1 import inference_service_pb2 as pb
 
-NAME = "accounts/acme/services/default-llama"
-REASONS = [number for number in pb.StopReason.values() if number]
+NAME = "accounts/acme/services/chat"
+MAKES_RUN = (
+    pb.SERVICE_ACTION_CLAIM_FREE_TRIAL,
+    pb.SERVICE_ACTION_ENABLE_POSTPAID,
+    pb.SERVICE_ACTION_PURCHASE_RESERVATION,
+    pb.SERVICE_ACTION_RESUME,
+    pb.SERVICE_ACTION_TOP_UP_ACCOUNT,
+    pb.SERVICE_ACTION_PUBLISH_PRICE,
+)
+"""Actions that are remedies."""
 
 
-def stopped(*reasons: Any) -> pb.InferenceService:
-    return pb.InferenceService(name=NAME, model="models/llama", status=pb.SERVICE_STATUS_STOPPED, stop_reasons=reasons)
+def stopped(*actions: pb.ServiceAction.ValueType) -> pb.InferenceService:
+    """A service with a remedy of each of these actions."""
+    return pb.InferenceService(
+        name=NAME,
+        model="models/llama",
+        status=pb.SERVICE_STATUS_STOPPED,
+        remedies=[pb.Remedy(actions=[action]) for action in actions],
+    )
 
 
 def shown(service: pb.InferenceService) -> str:
@@ -28,41 +41,33 @@ def shown(service: pb.InferenceService) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_each_stop_reason_has_a_command_that_there_is(reason: Any) -> None:
+@pytest.mark.parametrize("action", MAKES_RUN)
+def test_each_remedy_has_a_command_that_there_is(action: pb.ServiceAction.ValueType) -> None:
     """With the names filled in, so that it can be copied."""
-    (remedy,) = remedies(stopped(reason))
+    (remedy,) = remedies(stopped(action))
     _, group, command, name, *_ = shlex.split(remedy)
     assert command in load(group).commands
-    assert name in {"acme", "acme/default-llama", "llama"}
+    assert name in {"acme", "acme/chat", "llama"}
 
 
-def test_several_reasons_name_each_command_once() -> None:
-    """In the order of the reasons."""
-    service = stopped(pb.STOP_REASON_SUSPENDED, pb.STOP_REASON_TRIAL_EXPIRED, pb.STOP_REASON_POSTPAID_DISABLED)
-    assert remedies(service) == [
-        "tallygate service resume acme/default-llama",
-        "tallygate service enable-postpaid acme/default-llama",
+def test_several_remedies_name_each_command_once() -> None:
+    """In the order of the remedies."""
+    resume, enable = pb.SERVICE_ACTION_RESUME, pb.SERVICE_ACTION_ENABLE_POSTPAID
+    assert remedies(stopped(enable, resume, enable)) == [
+        "tallygate service enable-postpaid acme/chat",
+        "tallygate service resume acme/chat",
     ]
-
-
-def test_a_service_that_nobody_started_says_how_to_start_it() -> None:
-    """And one that runs has nothing to be cleared."""
-    assert remedies(pb.InferenceService(name=NAME, model="models/llama", status=pb.SERVICE_STATUS_NOT_ENABLED)) == [
-        "tallygate service claim-trial acme/default-llama",
-        "tallygate service enable-postpaid acme/default-llama",
-    ]
-    assert remedies(pb.InferenceService(name=NAME, status=pb.SERVICE_STATUS_RUNNING)) == []
+    assert remedies(stopped()) == []
 
 
 def test_a_service_is_shown_with_its_remedy() -> None:
     """Next to what is wrong."""
-    assert "tallygate account top-up acme --amount" in shown(stopped(pb.STOP_REASON_ACCOUNT_OVERDUE))
+    assert "tallygate account top-up acme --amount" in shown(stopped(pb.SERVICE_ACTION_TOP_UP_ACCOUNT))
 
 
 @pytest.mark.parametrize(("left", "filled"), [(0, 0), (1, 1), (50, 10), (99, 20), (100, 20)])
 def test_a_trial_is_shown_as_a_bar(left: int, filled: int) -> None:
     """What is left of it, however little, shows."""
-    service = stopped(pb.STOP_REASON_SUSPENDED)
+    service = stopped(pb.SERVICE_ACTION_RESUME)
     service.free_trial.quota_tokens, service.free_trial.remaining_tokens = 100, left
     assert "█" * filled + "░" * (20 - filled) in shown(service)
