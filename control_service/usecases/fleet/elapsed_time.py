@@ -27,6 +27,9 @@ LEFT_ALONE_NS: Final = 60_000_000_000
 NODES_FORGOTTEN_EVERY_NS: Final = 5_000_000_000
 """Interval at which such nodes are looked for: there may be many pots."""
 
+SPARE_NS: Final = 100_000_000
+"""Most time that was measured, that no wall clock has counted, and that may yet accrue."""
+
 _Refilling = TypeVar("_Refilling", Bucket, RatePot)
 
 
@@ -38,6 +41,16 @@ class _FirstSeen:
     since_ns: int
     queried_ns: int
     kept_ns: int = FORGOTTEN_AFTER_NS
+
+    def counted_until_ns(self, stored_us: int) -> int:
+        """The end of the measured time that has accrued, where `stored_us` was stored after the last query.
+
+        Of a step that took longer by the monotonic clock than by the wall clock, the rest is kept for the next, which
+        may be the other way round: both clocks are read, but not at once. Were it dropped, pots would accrue the less
+        the more often they are dealt with.
+        """
+        counted_ns = self.since_ns + max(0, stored_us - self.stored_us) * NS_PER_US
+        return min(self.queried_ns, max(counted_ns, self.queried_ns - SPARE_NS))
 
 
 class ElapsedTime:
@@ -53,13 +66,13 @@ class ElapsedTime:
     def refilled(self, key: PotKey, bucket: _Refilling, now_us: int) -> _Refilling:
         """A stored pot that refills, with what has accrued until now.
 
-        The wall clocks decide how much, but not more than has elapsed since this process last read the pot with
-        another stored moment. So a clock that jumps or runs ahead fills a pot at most once.
+        The wall clocks decide how much, but in all not more than this process has measured since it first read the
+        pot, and `SPARE_NS`. So a clock that jumps or runs ahead fills a pot at most once.
         """
         now_ns, kept_ns = self._clock.monotonic_ns(), bucket.full_after_us * NS_PER_US
         seen = self._buckets.get(key)
         if seen is None or seen.stored_us != bucket.updated_us:
-            since_ns = now_ns - kept_ns if seen is None else seen.queried_ns
+            since_ns = now_ns - kept_ns if seen is None else seen.counted_until_ns(bucket.updated_us)
             seen = self._buckets[key] = _FirstSeen(bucket.updated_us, since_ns, now_ns)
         seen.queried_ns, seen.kept_ns = now_ns, kept_ns
         return bucket.refilled(now_us, (now_ns - seen.since_ns) // NS_PER_US)

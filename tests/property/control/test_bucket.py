@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from control_service.domain.bucket import FULL_AFTER_US, MICRO_PER_TOKEN, SET_BACK_US, Bucket
 from control_service.domain.pot import PotKey, PotKind
-from control_service.usecases.fleet.elapsed_time import ElapsedTime
+from control_service.domain.rate_pot import RatePot
+from control_service.usecases.fleet.elapsed_time import SPARE_NS, ElapsedTime
 from tallygate._server.clock import ManualClock
 
 KEY = PotKey.of("acme", "uid", PotKind.RESERVATION_OUTPUT)
@@ -109,10 +110,10 @@ def test_replicas_whose_clocks_differ_make_up_no_time(
         granted = bucket.grantable_units
         bucket = bucket.lent(granted).settled(spent_units=granted, released_units=granted)
         consumed += granted
-    most_us = len(clocks) * (FULL_AFTER_US + passed_us)
+    most_us = len(clocks) * (FULL_AFTER_US + passed_us + SPARE_NS // 1_000)
     assert consumed * MICRO_PER_TOKEN <= rate * most_us
     if len(clocks) == 1:
-        assert consumed * MICRO_PER_TOKEN <= rate * (FULL_AFTER_US + passed_us)
+        assert consumed * MICRO_PER_TOKEN <= rate * (FULL_AFTER_US + passed_us + SPARE_NS // 1_000)
 
 
 @given(rate=rates, jumps=st.lists(st.integers(-(10**11), -SET_BACK_US - 10_000) | st.integers(0, 10**11)))
@@ -121,16 +122,33 @@ def test_a_wall_clock_that_jumps_makes_up_no_time(rate: int, jumps: list[int]) -
     clock = ManualClock(START_US + 1)
     replica = ElapsedTime(clock)
     bucket = replica.refilled(KEY, full(rate).settled(spent_units=rate, released_units=0), START_US + 1)
-    for jump_us in jumps:
+    begin, spare = bucket.level_micro, SPARE_NS // 1_000 * rate
+    for step, jump_us in enumerate(jumps, 1):
         before = bucket.level_micro
         clock.advance(us=1_000)
         clock.jump(us=jump_us)
         bucket = replica.refilled(KEY, bucket, clock.now_us())
-        assert before <= bucket.level_micro <= before + 1_000 * rate
+        assert before <= bucket.level_micro <= begin + spare + step * 1_000 * rate
     before = bucket.level_micro
     clock.advance(us=10_000_000)
     bucket = replica.refilled(KEY, bucket, clock.now_us())
     assert bucket.level_micro == min(bucket.brim_micro, before + 10_000_000 * rate)
+
+
+@given(steps=st.lists(st.integers(1_000, 20_000), min_size=100, max_size=200), late=st.data())
+def test_clocks_that_are_not_read_at_once_lose_no_time(steps: list[int], late: st.DataObject) -> None:
+    """However often a pot is dealt with, and however late the second of the two clocks is read, it all accrues."""
+    clock = ManualClock(START_US)
+    replica = ElapsedTime(clock)
+    pot = replica.refilled(KEY, RatePot(60_000, 60_000, 10**9, 0, START_US), START_US)
+    for step_us in steps:
+        late_us = late.draw(st.integers(0, 900))
+        clock.advance(us=step_us - late_us)
+        wall_us = clock.now_us()
+        clock.advance(us=late_us)
+        pot = replica.refilled(KEY, pot, wall_us)
+    accrued_ms = pot.level_parts // 60_000
+    assert accrued_ms == pot.updated_us // 1_000 - START_US // 1_000
 
 
 @given(rate=rates, debt=st.integers(min_value=0, max_value=100_000_000))
