@@ -2,16 +2,19 @@
 
 from control_service.api.fields import Fields
 from control_service.api.service_codec import encode_reservation, encode_service
+from control_service.domain.account import Account
 from control_service.domain.input_bounds import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import CredentialPolicy, OutagePolicy
 from control_service.domain.service_action import OfferedService
 from control_service.domain.status import Status
 from control_service.usecases.people.lifecycle import InitialBilling, PurchaseView
+from control_service.usecases.people.reservations import Quote
 from control_service.usecases.people.services import NewService, ServiceUpdate
 from control_service.usecases.ports import ServiceFilter
 from tallygate._access.permission import Permission
 from tallygate._server.grpc.caller import current_caller
+from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import inference_service_pb2, reservation_pb2
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 
@@ -107,6 +110,17 @@ def decode_outage_policy(fields: Fields, number: int, tokens_max: int) -> Outage
 
 def _decode_credential_policy(fields: Fields, number: int) -> CredentialPolicy | None:
     return fields.member("credential_policy", inference_service_pb2.CredentialPolicy, number, CredentialPolicy)
+
+
+def encode_quote(quote: Quote, account: Account) -> pb.QuoteReservationResponse:
+    """The response to QuoteReservation."""
+    return pb.QuoteReservationResponse(
+        price_nanos=quote.price_nanos,
+        currency_code=account.currency_code,
+        end_time=encode_timestamp(quote.end_us),
+        enables_postpaid=quote.enables_postpaid,
+        shortfall_nanos=quote.shortfall_nanos,
+    )
 
 
 def encode_purchased(bought: PurchaseView, offered: OfferedService) -> pb.PurchaseReservationResponse:

@@ -24,6 +24,7 @@ from control_service.usecases.people.lifecycle import (
     change_service,
     create_with_billing,
     purchase_reservation,
+    quote_reservation,
 )
 from control_service.usecases.people.model_offers import OfferQuery, list_model_offers, with_offer, with_offers
 from control_service.usecases.people.service_list import ServiceQuery, key_of, list_services
@@ -141,6 +142,17 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             Incoming(request, context), (account_id, service_id), bought, lambda found: codec.encode_purchased(*found)
         )
         return pb.PurchaseReservationResponse.FromString(response)
+
+    @override
+    async def QuoteReservation(
+        self, request: pb.QuoteReservationRequest, context: Context
+    ) -> pb.QuoteReservationResponse:
+        with Fields() as fields:
+            account_id, service_id = fields.service("inference_service", request.inference_service)
+            terms = codec.decode_terms(fields, "terms", request.terms)
+        async with self._database.reading() as tx:
+            quote, account = await quote_reservation(tx, account_id, service_id, terms, self._clock.now_us())
+        return codec.encode_quote(quote, account)
 
     @override
     async def CancelReservation(

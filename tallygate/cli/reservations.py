@@ -18,8 +18,17 @@ from tallygate.cli.rpc import (
     control_channel,
     key_or_new,
 )
-from tallygate.cli.services import ServiceArgument, currency_of
-from tallygate.cli.show_accounts import reservation_table
+from tallygate.cli.services import (
+    DaysOption,
+    InputTpmOption,
+    OutputTpmOption,
+    Overflow,
+    OverflowOption,
+    ServiceArgument,
+    currency_of,
+    reservation_terms,
+)
+from tallygate.cli.show_accounts import quote_facts, reservation_table
 from tallygate.control.v1 import lifecycle_service_pb2, lifecycle_service_pb2_grpc
 
 app = typer.Typer(help="Reservations: capacity by the minute, paid in advance.", no_args_is_help=True)
@@ -44,6 +53,26 @@ def list_reservations(
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListReservations, request, "reservations")
         print_json(found) if json else out.print(reservation_table(found.reservations, currency_of(channel, service)))
+
+
+@app.command()
+def quote(
+    service: ServiceArgument,
+    *,
+    input_tpm: InputTpmOption,
+    output_tpm: OutputTpmOption,
+    days: DaysOption,
+    overflow: OverflowOption = Overflow.bill,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Says what a reservation would cost if it were bought now; `tallygate service reserve` buys it."""
+    request = lifecycle_service_pb2.QuoteReservationRequest(
+        inference_service=service, terms=reservation_terms(input_tpm, output_tpm, days, overflow)
+    )
+    with control_channel(control) as channel:
+        answer = _Stub(channel).QuoteReservation(request, timeout=TIMEOUT_S)
+        print_json(answer) if json else out.print(quote_facts(answer))
 
 
 @app.command()

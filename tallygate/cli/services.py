@@ -39,6 +39,7 @@ ServiceArgument = Annotated[
     typer.Argument(metavar="SERVICE", help="acme/chat-prod, or accounts/acme/services/chat-prod", parser=service_name),
 ]
 _Stub = lifecycle_service_pb2_grpc.LifecycleServiceStub
+Terms = lifecycle_service_pb2.ReservationTerms
 
 
 class Status(StrEnum):
@@ -241,14 +242,30 @@ def disable_postpaid(
         print_service(_Stub(channel).DisablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
+InputTpmOption = Annotated[int, typer.Option(help="Input tokens per minute.", min=0, max=INT64_MAX)]
+OutputTpmOption = Annotated[int, typer.Option(help="Output tokens per minute.", min=0, max=INT64_MAX)]
+DaysOption = Annotated[int, typer.Option(help="Term, from now on.", min=1, max=DAYS_MAX)]
+OverflowOption = Annotated[Overflow, typer.Option(help="Tokens beyond it: bill them, or refuse.")]
+
+
+def reservation_terms(input_tpm: int, output_tpm: int, days: int, overflow: Overflow) -> Terms:
+    """What is to be bought."""
+    return Terms(
+        input_tokens_per_minute=input_tpm,
+        output_tokens_per_minute=output_tpm,
+        term_day_count=days,
+        overflow_policy=_OVERFLOWS[overflow],
+    )
+
+
 @app.command()
 def reserve(
     service: ServiceArgument,
     *,
-    input_tpm: Annotated[int, typer.Option(help="Input tokens per minute.", min=0, max=INT64_MAX)],
-    output_tpm: Annotated[int, typer.Option(help="Output tokens per minute.", min=0, max=INT64_MAX)],
-    days: Annotated[int, typer.Option(help="Term, from now on.", min=1, max=DAYS_MAX)],
-    overflow: Annotated[Overflow, typer.Option(help="Tokens beyond it: bill them, or refuse.")] = Overflow.bill,
+    input_tpm: InputTpmOption,
+    output_tpm: OutputTpmOption,
+    days: DaysOption,
+    overflow: OverflowOption = Overflow.bill,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
     json: JsonOption = False,
@@ -256,12 +273,7 @@ def reserve(
     """Buys a TPM reservation for a custom service, paid at once."""
     request = lifecycle_service_pb2.PurchaseReservationRequest(
         inference_service=service,
-        terms=lifecycle_service_pb2.ReservationTerms(
-            input_tokens_per_minute=input_tpm,
-            output_tokens_per_minute=output_tpm,
-            term_day_count=days,
-            overflow_policy=_OVERFLOWS[overflow],
-        ),
+        terms=reservation_terms(input_tpm, output_tpm, days, overflow),
         idempotency_key=key_or_new(idempotency_key),
     )
     with control_channel(control) as channel:

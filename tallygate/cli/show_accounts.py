@@ -6,10 +6,18 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from tallygate.cli.console import facts
 from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
-from tallygate.control.v1 import account_pb2, inference_service_pb2, ledger_pb2, reservation_pb2, service_event_pb2
+from tallygate.control.v1 import (
+    account_pb2,
+    inference_service_pb2,
+    ledger_pb2,
+    lifecycle_service_pb2,
+    reservation_pb2,
+    service_event_pb2,
+)
 
 
 def account_table(accounts: Iterable[account_pb2.Account]) -> Table:
@@ -65,6 +73,17 @@ def reservation_table(reservations: Iterable[reservation_pb2.Reservation], curre
             )
             for one in reservations
         ),
+    )
+
+
+def quote_facts(quote: lifecycle_service_pb2.QuoteReservationResponse) -> Table:
+    """What a reservation would cost."""
+    lacking = format_amount(quote.shortfall_nanos, quote.currency_code) if quote.shortfall_nanos else ""
+    return facts(
+        ("price", format_amount(quote.price_nanos, quote.currency_code)),
+        ("until", time_text(quote.end_time)),
+        ("pay-as-you-go", "would be enabled, for tokens beyond the reservation" if quote.enables_postpaid else ""),
+        ("the account lacks", lacking),
     )
 
 

@@ -127,7 +127,10 @@ def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> Non
     assert refused.status == 1
     assert "INSUFFICIENT_BALANCE" in refused.err
     assert refused.err.count("\n") == 1
+    quoted = running.tallygate("reservation", "quote", *buy[2:])
+    assert ("5.04 USD" in quoted.out, "lacks" in quoted.out) == (True, True), quoted
     running.tallygate("account", "top-up", "buyer", "--amount", "20")
+    assert "lacks" not in running.tallygate("reservation", "quote", *buy[2:]).out
     bought = running.tallygate(*buy)
     assert bought.status == 0, bought.err
     assert "5.04 USD" in bought.out

@@ -8,8 +8,8 @@ from control_service.domain.account import Account
 from control_service.domain.reservation import Reservation, ReservationTerms
 from control_service.domain.service import Service, ServiceView
 from control_service.usecases.idempotent_call import Act
-from control_service.usecases.people.reservations import cancel, purchase
-from control_service.usecases.people.services import NewService, create_service, open_service
+from control_service.usecases.people.reservations import Quote, cancel, purchase, quote
+from control_service.usecases.people.services import NewService, create_service, living_service, open_service
 from control_service.usecases.people.switches import enable_postpaid
 from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Transaction
@@ -66,6 +66,14 @@ async def purchase_reservation(
     bought = await purchase(tx, account, service, terms, act)
     shown = await view(tx, bought.account, bought.service, act.now_us)
     return PurchaseView(bought.reservation, shown, bought.postpaid_enabled)
+
+
+async def quote_reservation(
+    tx: Transaction, account_id: str, service_id: str, terms: ReservationTerms, now_us: int
+) -> tuple[Quote, Account]:
+    """What a reservation would come to, and the account. Raises what `quote` and `living_service` raise."""
+    account = await tx.accounts.get(account_id)
+    return await quote(tx, account, await living_service(tx, account, service_id), terms, now_us), account
 
 
 async def cancel_reservation(tx: Transaction, account: Account, service_id: str, number: int, act: Act) -> Reservation:

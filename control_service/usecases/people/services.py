@@ -66,6 +66,11 @@ async def open_service(tx: Transaction, account: Account, service_id: str, act: 
         ResourceNotFoundError: there is no such service.
         RefusedError: SERVICE_DELETED.
     """
+    return await catch_up(tx, account, await living_service(tx, account, service_id), act.now_us)
+
+
+async def living_service(tx: Transaction, account: Account, service_id: str) -> Service:
+    """The service as it is stored. Raises ResourceNotFoundError, and RefusedError SERVICE_DELETED."""
     service = await find_service(tx, account, service_id)
     if service.deleted:
         raise RefusedError(
@@ -73,7 +78,7 @@ async def open_service(tx: Transaction, account: Account, service_id: str, act: 
             f"{service.name} is deleted, and names are never used again; create another service.",
             service=service.name,
         )
-    return await catch_up(tx, account, service, act.now_us)
+    return service
 
 
 async def get_service(tx: Transaction, account_id: str, service_id: str, now_us: int) -> ServiceView:

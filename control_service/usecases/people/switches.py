@@ -24,10 +24,7 @@ async def enable_postpaid(tx: Transaction, account: Account, service: Service, a
         return service
     model = await tx.models.get(service.model_id)
     require_currency(account, model)
-    if not await tx.models.in_force([model.model_id], act.now_us):
-        name = model_name(model.model_id)
-        message = f"{name} has no price in force; publish one, then enable pay-as-you-go."
-        raise RefusedError(Reason.NO_PRICE_IN_FORCE, message, model=name)
+    await require_price(tx, model.model_id, act.now_us)
     enabled = replace(service, postpaid=PostpaidState.ENABLED)
     return await update_status(tx, account, enabled, act.because(EventCause.POSTPAID_ENABLED))
 
@@ -56,6 +53,14 @@ async def set_suspended(tx: Transaction, account: Account, service: Service, act
         return service
     cause = EventCause.SUSPENDED if suspended else EventCause.RESUMED
     return await update_status(tx, account, replace(service, suspended=suspended), act.because(cause))
+
+
+async def require_price(tx: Transaction, model_id: str, now_us: int) -> None:
+    """Raises RefusedError NO_PRICE_IN_FORCE where the model has none."""
+    if not await tx.models.in_force([model_id], now_us):
+        name = model_name(model_id)
+        message = f"{name} has no price in force; publish one, then enable pay-as-you-go."
+        raise RefusedError(Reason.NO_PRICE_IN_FORCE, message, model=name)
 
 
 def require_currency(account: Account, model: Model) -> None:

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tallygate.control.v1 import inference_service_pb2 as _inference_service_pb2
 from tallygate.control.v1 import model_offer_pb2 as _model_offer_pb2
@@ -736,6 +737,74 @@ class PurchaseReservationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PurchaseReservationResponse: _TypeAlias = PurchaseReservationResponse  # noqa: Y015
+
+@_typing.final
+class QuoteReservationRequest(_message.Message):
+    """Asks what reserved capacity would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    inference_service: _builtins.str
+    """The custom service, `accounts/{account}/services/{service}`. Required."""
+    @_builtins.property
+    def terms(self) -> Global___ReservationTerms:
+        """What would be bought. Required."""
+
+    def __init__(
+        self,
+        *,
+        inference_service: _builtins.str = ...,
+        terms: Global___ReservationTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference_service", b"inference_service", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteReservationRequest: _TypeAlias = QuoteReservationRequest  # noqa: Y015
+
+@_typing.final
+class QuoteReservationResponse(_message.Message):
+    """What it would cost now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_NANOS_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ENABLES_POSTPAID_FIELD_NUMBER: _builtins.int
+    SHORTFALL_NANOS_FIELD_NUMBER: _builtins.int
+    price_nanos: _builtins.int
+    """The whole term, paid at once."""
+    currency_code: _builtins.str
+    """ISO 4217 code of the currency, the account's."""
+    enables_postpaid: _builtins.bool
+    """Whether the purchase would switch pay-as-you-go on, which is not enabled."""
+    shortfall_nanos: _builtins.int
+    """What the account lacks to pay it, money counted that metering nodes would give back; 0 where it can pay."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When the term would end."""
+
+    def __init__(
+        self,
+        *,
+        price_nanos: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        enables_postpaid: _builtins.bool = ...,
+        shortfall_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "enables_postpaid", b"enables_postpaid", "end_time", b"end_time", "price_nanos", b"price_nanos", "shortfall_nanos", b"shortfall_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteReservationResponse: _TypeAlias = QuoteReservationResponse  # noqa: Y015
 
 @_typing.final
 class CancelReservationRequest(_message.Message):

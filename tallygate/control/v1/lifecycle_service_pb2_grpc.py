@@ -84,6 +84,11 @@ class LifecycleServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationResponse.FromString,
                 _registered_method=True)
+        self.QuoteReservation = channel.unary_unary(
+                '/tallygate.control.v1.LifecycleService/QuoteReservation',
+                request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationResponse.FromString,
+                _registered_method=True)
         self.CancelReservation = channel.unary_unary(
                 '/tallygate.control.v1.LifecycleService/CancelReservation',
                 request_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.CancelReservationRequest.SerializeToString,
@@ -188,6 +193,14 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QuoteReservation(self, request, context):
+        """Works out what a reservation would cost if it were bought now, by the rules of the purchase, and changes nothing. What
+        would be refused is refused with the same reason; only money that is lacking is said in the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelReservation(self, request, context):
         """Ends a reservation before its term is over. Nothing is refunded: AdjustAccount is for that.
         """
@@ -278,6 +291,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.PurchaseReservation,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationResponse.SerializeToString,
+            ),
+            'QuoteReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteReservation,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationResponse.SerializeToString,
             ),
             'CancelReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelReservation,
@@ -558,6 +576,33 @@ class LifecycleService:
             '/tallygate.control.v1.LifecycleService/PurchaseReservation',
             tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.PurchaseReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.LifecycleService/QuoteReservation',
+            tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_lifecycle__service__pb2.QuoteReservationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,10 @@ class LifecycleServiceStub:
     """
     PurchaseReservation: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.PurchaseReservationRequest, _lifecycle_service_pb2.PurchaseReservationResponse]
     """Buys a TPM reservation for a custom service, paid at once. Refused if the account cannot pay."""
+    QuoteReservation: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.QuoteReservationRequest, _lifecycle_service_pb2.QuoteReservationResponse]
+    """Works out what a reservation would cost if it were bought now, by the rules of the purchase, and changes nothing. What
+    would be refused is refused with the same reason; only money that is lacking is said in the answer.
+    """
     CancelReservation: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.CancelReservationRequest, _lifecycle_service_pb2.CancelReservationResponse]
     """Ends a reservation before its term is over. Nothing is refunded: AdjustAccount is for that."""
     ListReservations: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListReservationsRequest, _lifecycle_service_pb2.ListReservationsResponse]
@@ -103,6 +107,10 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """
     PurchaseReservation: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.PurchaseReservationRequest, _lifecycle_service_pb2.PurchaseReservationResponse]  # type: ignore[assignment]
     """Buys a TPM reservation for a custom service, paid at once. Refused if the account cannot pay."""
+    QuoteReservation: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.QuoteReservationRequest, _lifecycle_service_pb2.QuoteReservationResponse]  # type: ignore[assignment]
+    """Works out what a reservation would cost if it were bought now, by the rules of the purchase, and changes nothing. What
+    would be refused is refused with the same reason; only money that is lacking is said in the answer.
+    """
     CancelReservation: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.CancelReservationRequest, _lifecycle_service_pb2.CancelReservationResponse]  # type: ignore[assignment]
     """Ends a reservation before its term is over. Nothing is refunded: AdjustAccount is for that."""
     ListReservations: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListReservationsRequest, _lifecycle_service_pb2.ListReservationsResponse]  # type: ignore[assignment]
@@ -199,6 +207,16 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_service_pb2.PurchaseReservationResponse, _abc.Awaitable[_lifecycle_service_pb2.PurchaseReservationResponse]]:
         """Buys a TPM reservation for a custom service, paid at once. Refused if the account cannot pay."""
+
+    @_abc_1.abstractmethod
+    def QuoteReservation(
+        self,
+        request: _lifecycle_service_pb2.QuoteReservationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_service_pb2.QuoteReservationResponse, _abc.Awaitable[_lifecycle_service_pb2.QuoteReservationResponse]]:
+        """Works out what a reservation would cost if it were bought now, by the rules of the purchase, and changes nothing. What
+        would be refused is refused with the same reason; only money that is lacking is said in the answer.
+        """
 
     @_abc_1.abstractmethod
     def CancelReservation(

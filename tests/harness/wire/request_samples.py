@@ -130,6 +130,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     lifecycle.EnablePostpaidRequest(name=SERVICE),
     lifecycle.DisablePostpaidRequest(name=SERVICE),
     lifecycle.PurchaseReservationRequest(inference_service=SERVICE, terms=TERMS),
+    lifecycle.QuoteReservationRequest(inference_service=SERVICE, terms=TERMS),
     lifecycle.CancelReservationRequest(name=RESERVATION),
     lifecycle.ListReservationsRequest(inference_service=SERVICE),
     lifecycle.SuspendInferenceServiceRequest(name=SERVICE),
