@@ -33,6 +33,11 @@ PLACES: Final = {
         "proxy",
         "Passes requests on to inference servers and meters them; its other settings are those of the middleware.",
     ),
+    "console": Place(
+        "console_server",
+        "console",
+        "Serves the console: pages in the browser, for whoever signs in with a token or with an issuer.",
+    ),
     "demo": Place(
         "demo",
         "demo",

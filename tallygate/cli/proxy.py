@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from tallygate.cli.rpc import fail
+from tallygate.cli.web_server import listening, tls_files, web_address
 
 if TYPE_CHECKING:
     from tallygate.integrations.asgi_types import App
@@ -63,18 +63,14 @@ def proxy(
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its key.")] = "",
 ) -> None:
     """Passes requests on to inference servers and meters them; its other settings are those of the middleware."""
-    if bool(tls_cert) != bool(tls_key):
-        fail("--tls-cert and --tls-key belong together; give both, or none for plain text")
     try:
         import uvicorn  # noqa: PLC0415  # comes with an extra
     except ModuleNotFoundError as error:
         fail(f"The proxy needs {error.name}, which comes with: pip install 'tallygate[cli,proxy]'", 2)
     app = _app(upstream, upstream_key_file, upstream_ca, silence)
-    tls = _tls(tls_cert, tls_key)
-    listener = _listener(listen)
-    host, port = listener.getsockname()[:2]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    print(f"serving http{'s' if tls_cert else ''}://{address}", flush=True)
+    tls = tls_files(tls_cert, tls_key)
+    listener = listening(listen, "the proxy")
+    print(f"serving {web_address(listener, has_tls=bool(tls))}", flush=True)
     config = uvicorn.Config(
         app,
         ws="none",
@@ -88,29 +84,6 @@ def proxy(
         **tls,
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listener(listen: str) -> socket.socket:
-    """A socket at that address; what is wrong with it ends the command."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal():
-        fail(f"{listen!r} is no address; write HOST:PORT, such as 127.0.0.1:7480")
-    bare = host.strip("[]")
-    try:
-        return socket.create_server((bare, int(port)), family=socket.AF_INET6 if ":" in bare else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        fail(f"the proxy cannot listen on {listen}: {error.strerror if isinstance(error, OSError) else error}")
-
-
-def _tls(cert: str, key: str) -> dict[str, Any]:
-    """What uvicorn is told of TLS; files that cannot be used end the command."""
-    if not cert:
-        return {}
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
-    except OSError as error:
-        fail(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error.strerror or error}")
-    return {"ssl_certfile": cert, "ssl_keyfile": key}
 
 
 def _upstream_key(path: str) -> str:

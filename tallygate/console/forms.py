@@ -1,0 +1,100 @@
+"""Forms that browsers send: bounded, and read field by field into what the contract wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from tallygate._wire.amounts import NANOS
+
+FORM_BYTES_MAX: Final = 64 * 1024
+"""Maximum size of a form."""
+FIELDS_MAX: Final = 200
+"""Maximum number of its fields."""
+_TYPE: Final = "application/x-www-form-urlencoded"
+_NUMBER: Final = re.compile(r"[+-]?\d{1,19}")
+_AMOUNT: Final = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
+_INT64_MAX: Final = 2**63 - 1
+_DECIMALS: Final = 9
+
+
+class FieldError(Exception):
+    """What was typed into a field cannot be sent; the message is a sentence for whoever typed it."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+        self.sentence = sentence
+
+
+class Form:
+    """What a browser sent, as it was typed. A field is called as the contract calls it, with dots in it."""
+
+    def __init__(self, fields: Mapping[str, list[str]] | None = None) -> None:
+        self._fields = fields or {}
+
+    def __bool__(self) -> bool:
+        return bool(self._fields)
+
+    def text(self, name: str, default: str = "") -> str:
+        """What was typed, without spaces around it."""
+        return self._fields.get(name, [default])[-1].strip()
+
+    def texts(self, name: str) -> list[str]:
+        """All that was chosen of several."""
+        return [text.strip() for text in self._fields.get(name, []) if text.strip()]
+
+    def kept(self) -> Iterator[tuple[str, list[str]]]:
+        """All that was sent, to be sent again."""
+        yield from self._fields.items()
+
+    def has(self, name: str) -> bool:
+        """Whether a box was ticked."""
+        return bool(self.text(name))
+
+    def number(self, name: str, default: int = 0) -> int:
+        """A whole number, whose thousands may be set off; the default where nothing was typed. Raises FieldError."""
+        typed = self.text(name)
+        plain = re.sub(r"[,_ \u202f\u00a0]", "", typed)
+        if not plain:
+            return default
+        if not _NUMBER.fullmatch(plain) or abs(int(plain)) > _INT64_MAX:
+            raise FieldError(name, f"{typed!r} is no whole number; write digits, such as 10000.")
+        return int(plain)
+
+    def nanos(self, name: str) -> int | None:
+        """An amount of money in nanos, exact; None where nothing was typed. Raises FieldError."""
+        typed = self.text(name).replace(",", "")
+        if not typed:
+            return None
+        match = _AMOUNT.fullmatch(typed)
+        nanos = int(match[2]) * NANOS + int((match[3] or "").ljust(_DECIMALS, "0")) if match else _INT64_MAX + 1
+        if match is None or nanos > _INT64_MAX:
+            raise FieldError(
+                name, f"{self.text(name)!r} is no amount; write units with at most 9 decimals, such as 12.50."
+            )
+        return -nanos if match[1] == "-" else nanos
+
+
+async def read_form(request: Request) -> Form:
+    """The form that a request brings. Raises HTTPException where it is none, or too big."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A change is sent as a form.")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES_MAX:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The form is too big; write less into it.")
+    fields: dict[str, list[str]] = {}
+    try:
+        for name, value in parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict"):
+            fields.setdefault(name, []).append(value)
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "The form cannot be read.") from error
+    return Form(fields)

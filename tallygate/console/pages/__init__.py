@@ -1,0 +1,24 @@
+"""The pages, each a module with `NAV` and `ROUTES`, in the order in which the navigation lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from starlette.routing import Route
+
+from tallygate.console.nav import Nav
+from tallygate.console.pages import models
+
+
+class Page(Protocol):
+    """What the module of a page has."""
+
+    @property
+    def NAV(self) -> Nav: ...  # noqa: D102, N802
+
+    @property
+    def ROUTES(self) -> Sequence[Route]: ...  # noqa: D102, N802
+
+
+PAGES: Final[Sequence[Page]] = (models,)

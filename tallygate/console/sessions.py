@@ -1,0 +1,112 @@
+"""Sessions of people who are signed in: on the server, in memory, few enough, and none for ever."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallygate._server.clock import NS_PER_US, Clock
+from tallygate.console.caller import Caller
+from tallygate.console.copies import Copies
+
+SESSIONS_MAX: Final = 1_000
+"""Maximum number of sessions; one more ends the one that was used the longest time ago."""
+IDLE_S: Final = 30 * 60
+"""Number of seconds after which a session that nobody used has ended."""
+WHOLE_LIFE_S: Final = 12 * 60 * 60
+"""Number of seconds after which any session has ended."""
+NOTICES_MAX: Final = 8
+"""Maximum number of notices that wait for the next page."""
+NS_PER_S: Final = 1_000_000_000
+
+RandomText = Callable[[], str]
+"""Gives a text that nobody can guess."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One browser of somebody who is signed in.
+
+    Attributes:
+        id: What the cookie says.
+        csrf: What each form of the session says.
+        credential: The access token; empty at a pair that asks for no proof.
+        caller: Who it is, as the control service said it last.
+        issuer: Where they signed in; empty for a token that they typed.
+    """
+
+    id: str = field(repr=False)
+    csrf: str = field(repr=False)
+    credential: str = field(repr=False)
+    caller: Caller
+    issuer: str
+    ends_ns: int
+    used_ns: int
+    caller_read_ns: int
+    account: str = ""
+    copies: Copies = field(default_factory=Copies)
+    _notices: dict[str, str] = field(default_factory=dict)
+
+    def say(self, key: str, notice: str) -> None:
+        """Has the next page say what was done; what was done once, under one key, is said once."""
+        if len(self._notices) < NOTICES_MAX:
+            self._notices[key] = notice
+
+    def notices(self) -> list[str]:
+        """What the next page says, which says it only once."""
+        said = list(self._notices.values())
+        self._notices.clear()
+        return said
+
+
+class Sessions:
+    """All sessions of this console, by what their cookies say."""
+
+    def __init__(self, clock: Clock, random_text: RandomText) -> None:
+        self._clock = clock
+        self._random_text = random_text
+        self._by_id: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def begin(self, credential: str, caller: Caller, issuer: str = "") -> Session:
+        """A session under an id that no browser has had; it ends with its credential at the latest."""
+        now_ns = self._clock.monotonic_ns()
+        life_ns = WHOLE_LIFE_S * NS_PER_S
+        if caller.expire_us is not None:
+            life_ns = min(life_ns, (caller.expire_us - self._clock.now_us()) * NS_PER_US)
+        session = Session(
+            id=self._random_text(),
+            csrf=self._random_text(),
+            credential=credential,
+            caller=caller,
+            issuer=issuer,
+            ends_ns=now_ns + life_ns,
+            used_ns=now_ns,
+            caller_read_ns=now_ns,
+        )
+        self._by_id[session.id] = session
+        while len(self._by_id) > SESSIONS_MAX:
+            self._by_id.popitem(last=False)
+        return session
+
+    def find(self, session_id: str, *, is_use: bool = True) -> Session | None:
+        """The session of this id, unless it has ended. A live part that reads itself again is no use of it."""
+        session = self._by_id.get(session_id)
+        if session is None:
+            return None
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= session.ends_ns or now_ns >= session.used_ns + IDLE_S * NS_PER_S:
+            self.end(session)
+            return None
+        if is_use:
+            session.used_ns = now_ns
+            self._by_id.move_to_end(session_id)
+        return session
+
+    def end(self, session: Session) -> None:
+        """Forget a session, and its credential with it."""
+        self._by_id.pop(session.id, None)

@@ -1,0 +1,175 @@
+// The console in the browser: local times, dialogs, and parts that are read again while somebody looks.
+// Every page works without this, but for what changes by itself.
+"use strict";
+
+const EVERY_MS = 1000;
+const PAUSE_MAX_MS = 15000;
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const when = new Date(time.dateTime);
+    if (!time.dataset.local && !Number.isNaN(when.getTime())) {
+      time.dataset.local = "yes";
+      time.textContent = when.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+    }
+  }
+}
+
+function withPart(address, part) {
+  const url = new URL(address, location.href);
+  url.searchParams.set("part", part);
+  return url;
+}
+
+// What somebody types or has opened is worth more than news: such a part waits.
+function isInUse(element) {
+  const active = document.activeElement;
+  return (
+    (element.contains(active) && active.matches("input, select, textarea")) ||
+    element.querySelector("details[open]") !== null ||
+    element.matches(":has(input:not(:placeholder-shown):focus)")
+  );
+}
+
+function replaceContent(element, html) {
+  const active = element.contains(document.activeElement) ? document.activeElement : null;
+  const place = active && active.getAttribute("href");
+  element.innerHTML = html;
+  localTimes(element);
+  if (place) {
+    const again = [...element.querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === place);
+    if (again) again.focus({ preventScroll: true });
+  }
+}
+
+const away = document.getElementById("away");
+let awayIsOurs = false;
+
+function sayAway(text) {
+  if (!away || (away.textContent.trim() && !awayIsOurs)) return;
+  if (!awayIsOurs) {
+    const paragraph = document.createElement("p");
+    const said = document.createElement("strong");
+    said.textContent = text;
+    paragraph.append(said, ` So it has been since ${new Date().toLocaleTimeString()}; what you see is older.`);
+    away.replaceChildren(paragraph);
+    awayIsOurs = true;
+  }
+}
+
+function sayBack() {
+  if (awayIsOurs) {
+    away.replaceChildren();
+    awayIsOurs = false;
+  }
+}
+
+function keepLive(element) {
+  const live = element.dataset.live;
+  const address = live.startsWith("/") ? live : withPart(location.href, live);
+  const everyMs = Number(element.dataset.every) || EVERY_MS;
+  let etag = "";
+  let pauseMs = everyMs;
+  async function read() {
+    if (!document.hidden && !isInUse(element)) {
+      try {
+        const answer = await fetch(address, { headers: etag ? { "if-none-match": etag } : {}, redirect: "error" });
+        if (answer.status === 401) return location.reload();
+        if (answer.ok) {
+          const html = await answer.text();
+          if (!isInUse(element)) {
+            etag = answer.headers.get("etag") || "";
+            replaceContent(element, html);
+          }
+        }
+        if (answer.ok || answer.status === 304) {
+          pauseMs = everyMs;
+          sayBack();
+        } else {
+          pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
+          sayAway(await answer.text());
+        }
+      } catch {
+        pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
+        sayAway("The console does not answer.");
+      }
+    }
+    setTimeout(read, pauseMs);
+  }
+  setTimeout(read, everyMs);
+}
+
+async function openDialog(link) {
+  const dialog = document.getElementById("dialog");
+  const answer = await fetch(withPart(link.href, "confirm"), { redirect: "error" });
+  if (!answer.ok) throw new Error(answer.statusText);
+  dialog.innerHTML = await answer.text();
+  localTimes(dialog);
+  dialog.addEventListener("close", () => link.focus(), { once: true });
+  dialog.showModal();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-dialog]");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
+    event.preventDefault();
+    openDialog(link).catch(() => { location.href = link.href; });
+    return;
+  }
+  const leave = event.target.closest("dialog [data-close]");
+  if (leave) {
+    event.preventDefault();
+    leave.closest("dialog").close();
+    return;
+  }
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent).then(() => {
+      copy.textContent = "Copied";
+    });
+    return;
+  }
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  }
+});
+
+// A second press while the first is under way does nothing; the service would do it once in any case.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+});
+
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// A form that reads itself again when something in it is chosen.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (form) form.requestSubmit();
+});
+
+function retry() {
+  fetch(location.href, { redirect: "error" })
+    .then((answer) => { if (answer.ok) location.reload(); else setTimeout(retry, 2000); })
+    .catch(() => setTimeout(retry, 2000));
+}
+
+localTimes(document);
+for (const element of document.querySelectorAll("[data-live]")) keepLive(element);
+if (document.querySelector("[data-retry]")) setTimeout(retry, 2000);

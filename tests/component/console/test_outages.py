@@ -1,0 +1,60 @@
+"""The control service away: a page that was read stays readable and says since when, and nothing is silent."""
+
+from tallygate.control.v1 import inference_service_pb2
+from tests.harness.console.console_harness import Stage
+
+HUB = "/accounts/acme/models"
+TRIAL = "/accounts/acme/models/llama/trial"
+SINCE = 'datetime="2023-11-14T22:13:20Z"'
+
+
+async def test_a_page_that_was_read_stays_readable(stage: Stage) -> None:
+    """With a banner that says since when; once the service is back the page is fresh again."""
+    browser = await stage.signed_in()
+    await browser.get(HUB)
+    with stage.control_away():
+        await browser.get(HUB)
+        stage.clock.advance(5)
+        answer = await browser.get(HUB)
+        assert answer.status_code == 503
+        banner = answer.text[answer.text.index('<div id="away"') :].partition("</div>")[0]
+        assert "The control service does not answer." in banner
+        assert banner.count(SINCE) == 2
+        assert "llama" in answer.text
+    answer = await browser.get(HUB)
+    assert answer.status_code == 200
+    assert "does not answer" not in answer.text
+
+
+async def test_a_page_that_was_never_read_says_so(stage: Stage) -> None:
+    """It is tried again by itself; a part of it says it by its status."""
+    browser = await stage.signed_in()
+    with stage.control_away():
+        answer = await browser.get(f"{HUB}?alias=x")
+        assert answer.status_code == 503
+        assert "data-retry" in answer.text
+        part = await browser.get(f"{HUB}?part=cards")
+        assert (part.status_code, part.text) == (503, "The control service does not answer.")
+
+
+async def test_a_change_while_it_is_away_keeps_what_was_typed(stage: Stage) -> None:
+    """And can be sent again from the page that says so, under the same key: it is done once."""
+    browser = await stage.signed_in()
+    page = await browser.get(TRIAL)
+    with stage.control_away():
+        failed = await browser.send(TRIAL, page, note="what was typed")
+        assert failed.status_code == 503
+        assert "does not answer" in failed.text
+        assert 'name="note" value="what was typed"' in failed.text
+    assert (await browser.send(TRIAL, failed)).status_code == 303
+    assert await stage.control.status() != inference_service_pb2.SERVICE_STATUS_NOT_ENABLED
+
+
+async def test_somebody_stays_signed_in(stage: Stage) -> None:
+    """However long the service is away, up to the session's own end."""
+    browser = await stage.signed_in()
+    await browser.get(HUB)
+    with stage.control_away():
+        stage.clock.advance(60)
+        assert (await browser.get(HUB)).status_code == 503
+    assert (await browser.get(HUB)).status_code == 200

@@ -1,0 +1,84 @@
+"""Sessions: few, none for ever, and none outlives what it was given for."""
+
+import itertools
+
+from tallygate._server.clock import ManualClock
+from tallygate.console import sessions
+from tallygate.console.caller import Caller
+from tallygate.console.sessions import IDLE_S, NOTICES_MAX, WHOLE_LIFE_S, Sessions
+
+
+def sessions_at(clock: ManualClock) -> Sessions:
+    numbers = itertools.count(1)
+    return Sessions(clock, lambda: f"random-{next(numbers)}")
+
+
+def test_an_idle_session_has_ended() -> None:
+    """Exactly when it was idle for so long; use keeps it, and what reads itself again is no use."""
+    clock = ManualClock()
+    kept = sessions_at(clock)
+    session = kept.begin("token", Caller())
+    clock.advance(IDLE_S - 1)
+    assert kept.find(session.id) is session
+    clock.advance(IDLE_S - 1)
+    assert kept.find(session.id, is_use=False) is session
+    clock.advance(1)
+    assert kept.find(session.id) is None
+    assert len(kept) == 0
+
+
+def test_a_session_that_is_used_has_a_whole_life() -> None:
+    """However busy it is."""
+    clock = ManualClock()
+    kept = sessions_at(clock)
+    session = kept.begin("token", Caller())
+    for _ in range(WHOLE_LIFE_S // IDLE_S * 2 - 1):
+        clock.advance(IDLE_S // 2)
+        assert kept.find(session.id) is session
+    clock.advance(IDLE_S // 2)
+    assert kept.find(session.id) is None
+
+
+def test_a_session_ends_with_its_credential() -> None:
+    """A jump of the wall clock afterwards moves nothing."""
+    clock = ManualClock()
+    kept = sessions_at(clock)
+    session = kept.begin("token", Caller(expire_us=clock.now_us() + 60_000_000))
+    clock.jump(us=-3_600_000_000)
+    clock.advance(59)
+    assert kept.find(session.id) is session
+    clock.advance(1)
+    assert kept.find(session.id) is None
+
+
+def test_one_too_many_ends_the_one_that_was_unused_longest() -> None:
+    """Not the one that began first."""
+    clock = ManualClock()
+    kept = sessions_at(clock)
+    first, second = kept.begin("a", Caller()), kept.begin("b", Caller())
+    kept.find(first.id)
+    for _ in range(sessions.SESSIONS_MAX - 1):
+        kept.begin("c", Caller())
+    assert len(kept) == sessions.SESSIONS_MAX
+    assert kept.find(second.id) is None
+    assert kept.find(first.id) is first
+
+
+def test_what_was_done_is_said_once() -> None:
+    """On the next page; a second press of a button is not said twice, and nobody fills the memory with it."""
+    session = sessions_at(ManualClock()).begin("token", Caller())
+    session.say("key", "Done.")
+    session.say("key", "Done.")
+    assert session.notices() == ["Done."]
+    assert session.notices() == []
+    for number in range(NOTICES_MAX * 2):
+        session.say(str(number), "Done.")
+    assert len(session.notices()) == NOTICES_MAX
+
+
+def test_no_secret_is_in_what_a_log_would_say() -> None:
+    """A session that is written out shows neither its credential nor what its cookie says."""
+    session = sessions_at(ManualClock()).begin("tgt_secret", Caller())
+    assert "tgt_secret" not in repr(session)
+    assert session.id not in repr(session)
+    assert session.csrf not in repr(session)
