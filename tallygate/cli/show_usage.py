@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.table import Table
 
@@ -11,25 +12,27 @@ from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
 from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
+_PAYERS: Final = ("reserved", "trial", "billed", "unfunded")
 
-def usage_table(buckets: Iterable[usage_bucket_pb2.UsageBucket], groups: Sequence[str]) -> Table:
-    """A line for each step and group; cost is in the account's currency."""
-    payers = ("reserved", "trial", "billed", "unfunded")
-    return table(
-        ("from", *groups, "requests", "input", "output", *payers, "cost", "denied"),
-        (
-            (
-                time_text(one.start_time),
-                *(one.group[name] for name in groups),
-                f"{one.request_count:,}",
-                f"{input_tokens(one.usage):,}",
-                f"{output_tokens(one.usage):,}",
-                *(f"{getattr(one.payers, f'{payer}_tokens'):,}" for payer in payers),
-                format_amount(one.cost_nanos),
-                ", ".join(f"{reason} {count:,}" for reason, count in sorted(one.denial_counts.items())),
-            )
-            for one in buckets
-        ),
+
+def usage_table(answer: usage_service_pb2.QueryUsageResponse, groups: Sequence[str]) -> Table:
+    """A line for each step and group, and where there are several the total; cost is in the account's currency."""
+    rows = [
+        (time_text(one.start_time), *(one.group[name] for name in groups), *_figures(one)) for one in answer.buckets
+    ]
+    if len(rows) > 1:
+        rows.append(("total", *("" for _ in groups), *_figures(answer.total)))
+    return table(("from", *groups, "requests", "input", "output", *_PAYERS, "cost", "denied"), rows)
+
+
+def _figures(bucket: usage_bucket_pb2.UsageBucket) -> tuple[str, ...]:
+    return (
+        f"{bucket.request_count:,}",
+        f"{input_tokens(bucket.usage):,}",
+        f"{output_tokens(bucket.usage):,}",
+        *(f"{getattr(bucket.payers, f'{payer}_tokens'):,}" for payer in _PAYERS),
+        format_amount(bucket.cost_nanos),
+        ", ".join(f"{reason} {count:,}" for reason, count in sorted(bucket.denial_counts.items())),
     )
 
 

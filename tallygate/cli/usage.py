@@ -69,7 +69,7 @@ def show_usage(  # an option each
     if json:
         print_json(answer)
         return
-    out.print(usage_table(answer.buckets, by or []))
+    out.print(usage_table(answer, by or []))
     err.print(f"{running_text(answer.running)}; settled up to {time_text(answer.fresh_through_time)}", style="dim")
 
 
