@@ -191,7 +191,7 @@ class _Program:
         )
         recovery = RecoveryServicer(SqlRecoveryStore(self._engine, SqlRecorder(self._engine, new_id)), new_id)
 
-        diagnostics = DiagnosticsServicer(node, self._diagnostics)
+        diagnostics = DiagnosticsServicer(node, self._diagnostics, metering.counts, assembly.committer.counts)
 
         def add_servicers(server: grpc.aio.Server) -> None:
             metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)

@@ -9,10 +9,20 @@ import typer
 from tallygate.cli.console import out, print_json
 from tallygate.cli.names import account_name, service_name
 from tallygate.cli.pages import all_pages
-from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, control_channel
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    TIMEOUT_S,
+    ControlOption,
+    JsonOption,
+    MeteringOption,
+    control_channel,
+    metering_addresses,
+    metering_channel,
+)
 from tallygate.cli.services import currency_of
-from tallygate.cli.show_operations import lease_table, node_table, pot_table
+from tallygate.cli.show_operations import lease_table, node_table, pot_table, traffic_table
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+from tallygate.metering.v1 import diagnostics_service_pb2, diagnostics_service_pb2_grpc
 
 nodes = typer.Typer(help="Metering nodes, as the control service knows them.", no_args_is_help=True)
 pots = typer.Typer(help="Pots: what can run out, and where it is.", no_args_is_help=True)
@@ -30,6 +40,21 @@ def list_nodes(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = F
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListNodes, operations_service_pb2.ListNodesRequest(), "nodes")
         print_json(found) if json else out.print(node_table(found))
+
+
+@nodes.command()
+def traffic(*, metering: MeteringOption = None, json: JsonOption = False) -> None:
+    """Says what went through each node that is named since its epoch began: tokens by payer, grants, denials."""
+    found = []
+    for address in metering_addresses(metering):
+        with metering_channel(address) as channel:
+            stub = diagnostics_service_pb2_grpc.DiagnosticsServiceStub(channel)
+            found.append(stub.GetTraffic(diagnostics_service_pb2.GetTrafficRequest(), timeout=TIMEOUT_S))
+    if not json:
+        out.print(traffic_table(one.traffic for one in found))
+        return
+    for one in found:
+        print_json(one)
 
 
 @pots.command("list")

@@ -10,6 +10,7 @@ from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
 from tallygate.control.v1 import lease_pb2, operations_service_pb2, pot_pb2
+from tallygate.metering.v1 import node_traffic_pb2
 
 _MONEY = (pot_pb2.POT_KIND_MONEY, pot_pb2.POT_KIND_BUDGET_MONEY)
 
@@ -31,6 +32,28 @@ def node_table(found: operations_service_pb2.ListNodesResponse) -> Table:
                 else f"{one.acknowledged_version:,} of {found.config_version:,}",
             )
             for one in found.nodes
+        ),
+    )
+
+
+def traffic_table(nodes: Iterable[node_traffic_pb2.NodeTraffic]) -> Table:
+    """What went through nodes since their epochs began, and what they have open now."""
+    payers = ("reserved", "trial", "billed", "unfunded")
+    return table(
+        ("node", "for", "requests", *payers, "grants", "denied", "streams", "running", "waiting"),
+        (
+            (
+                one.node,
+                f"{one.running_for.seconds:,} s",
+                f"{one.booked_request_count:,}",
+                *(f"{getattr(one.payers, f'{payer}_tokens'):,}" for payer in payers),
+                f"{one.grant_count:,}",
+                ", ".join(f"{reason} {count:,}" for reason, count in sorted(one.denial_counts.items())),
+                f"{one.open_stream_count:,}",
+                f"{one.open_request_count:,}",
+                f"{one.waiting_report_count:,}",
+            )
+            for one in nodes
         ),
     )
 

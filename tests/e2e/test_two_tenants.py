@@ -31,7 +31,7 @@ ROLES = {
     "nobody": None,
 }
 OF_ALL = {"GetModel", "ListModels", "ListPrices", "GetSignInOptions"}
-OF_THE_PLATFORM = {"GetDiagnostics", "ListPrincipals", "ListLeases", "ListNodes", "ListLeaseTotals"}
+OF_THE_PLATFORM = {"GetDiagnostics", "GetTraffic", "ListPrincipals", "ListLeases", "ListNodes", "ListLeaseTotals"}
 WITHOUT_WORDS = {"ListReservations", "GetAlertSettings"}
 """Reads whose answers have nothing of a tenant in them beyond what was asked: numbers and times."""
 OF_A_TEAM = {Role.TEAM_ADMIN, Role.TEAM_MEMBER}

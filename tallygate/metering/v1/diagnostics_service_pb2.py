@@ -26,9 +26,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
 from tallygate.control.v1 import diagnostics_pb2 as tallygate_dot_control_dot_v1_dot_diagnostics__pb2
+from tallygate.metering.v1 import node_traffic_pb2 as tallygate_dot_metering_dot_v1_dot_node__traffic__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tallygate/metering/v1/diagnostics_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a&tallygate/control/v1/diagnostics.proto\"\x17\n\x15GetDiagnosticsRequest\"\xbe\x02\n\x16GetDiagnosticsResponse\x12<\n\x0b\x64iagnostics\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.DiagnosticsB\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x63ontrol_answers\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbacklog_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x62\x61\x63klog_count_max\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12<\n\x12\x66resh_through_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\"\n\x14waiting_report_count\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x32\x8b\x01\n\x12\x44iagnosticsService\x12u\n\x0eGetDiagnostics\x12,.tallygate.metering.v1.GetDiagnosticsRequest\x1a-.tallygate.metering.v1.GetDiagnosticsResponse\"\x06\xa2\xe3\x18\x02\x10\rBX\n\x19\x63om.tallygate.metering.v1B\x17\x44iagnosticsServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/tallygate/metering/v1/diagnostics_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a&tallygate/control/v1/diagnostics.proto\x1a(tallygate/metering/v1/node_traffic.proto\"\x17\n\x15GetDiagnosticsRequest\"\xbe\x02\n\x16GetDiagnosticsResponse\x12<\n\x0b\x64iagnostics\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.DiagnosticsB\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x63ontrol_answers\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbacklog_count\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x62\x61\x63klog_count_max\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12<\n\x12\x66resh_through_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\"\n\x14waiting_report_count\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\"\x13\n\x11GetTrafficRequest\"O\n\x12GetTrafficResponse\x12\x39\n\x07traffic\x18\x01 \x01(\x0b\x32\".tallygate.metering.v1.NodeTrafficB\x04\xe2\x41\x01\x03\x32\xf6\x01\n\x12\x44iagnosticsService\x12u\n\x0eGetDiagnostics\x12,.tallygate.metering.v1.GetDiagnosticsRequest\x1a-.tallygate.metering.v1.GetDiagnosticsResponse\"\x06\xa2\xe3\x18\x02\x10\r\x12i\n\nGetTraffic\x12(.tallygate.metering.v1.GetTrafficRequest\x1a).tallygate.metering.v1.GetTrafficResponse\"\x06\xa2\xe3\x18\x02\x10\rBX\n\x19\x63om.tallygate.metering.v1B\x17\x44iagnosticsServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,12 +53,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDIAGNOSTICSRESPONSE'].fields_by_name['fresh_through_time']._serialized_options = b'\342A\001\003'
   _globals['_GETDIAGNOSTICSRESPONSE'].fields_by_name['waiting_report_count']._loaded_options = None
   _globals['_GETDIAGNOSTICSRESPONSE'].fields_by_name['waiting_report_count']._serialized_options = b'\342A\001\003'
+  _globals['_GETTRAFFICRESPONSE'].fields_by_name['traffic']._loaded_options = None
+  _globals['_GETTRAFFICRESPONSE'].fields_by_name['traffic']._serialized_options = b'\342A\001\003'
   _globals['_DIAGNOSTICSSERVICE'].methods_by_name['GetDiagnostics']._loaded_options = None
   _globals['_DIAGNOSTICSSERVICE'].methods_by_name['GetDiagnostics']._serialized_options = b'\242\343\030\002\020\r'
-  _globals['_GETDIAGNOSTICSREQUEST']._serialized_start=219
-  _globals['_GETDIAGNOSTICSREQUEST']._serialized_end=242
-  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_start=245
-  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_end=563
-  _globals['_DIAGNOSTICSSERVICE']._serialized_start=566
-  _globals['_DIAGNOSTICSSERVICE']._serialized_end=705
+  _globals['_DIAGNOSTICSSERVICE'].methods_by_name['GetTraffic']._loaded_options = None
+  _globals['_DIAGNOSTICSSERVICE'].methods_by_name['GetTraffic']._serialized_options = b'\242\343\030\002\020\r'
+  _globals['_GETDIAGNOSTICSREQUEST']._serialized_start=261
+  _globals['_GETDIAGNOSTICSREQUEST']._serialized_end=284
+  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_start=287
+  _globals['_GETDIAGNOSTICSRESPONSE']._serialized_end=605
+  _globals['_GETTRAFFICREQUEST']._serialized_start=607
+  _globals['_GETTRAFFICREQUEST']._serialized_end=626
+  _globals['_GETTRAFFICRESPONSE']._serialized_start=628
+  _globals['_GETTRAFFICRESPONSE']._serialized_end=707
+  _globals['_DIAGNOSTICSSERVICE']._serialized_start=710
+  _globals['_DIAGNOSTICSSERVICE']._serialized_end=956
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DiagnosticsServiceStub:
-    """For `tallygate doctor`. Nothing here changes anything.
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,27 @@ class DiagnosticsServiceStub:
                 request_serializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsRequest.SerializeToString,
                 response_deserializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsResponse.FromString,
                 _registered_method=True)
+        self.GetTraffic = channel.unary_unary(
+                '/tallygate.metering.v1.DiagnosticsService/GetTraffic',
+                request_serializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficRequest.SerializeToString,
+                response_deserializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficResponse.FromString,
+                _registered_method=True)
 
 
 class DiagnosticsServiceServicer:
-    """For `tallygate doctor`. Nothing here changes anything.
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything.
     """
 
     def GetDiagnostics(self, request, context):
         """Says how the node that answers is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTraffic(self, request, context):
+        """Says what went through the node that answers since its epoch began. Ask every node, once a second if you like: it reads
+        counters that are there anyway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +74,11 @@ def add_DiagnosticsServiceServicer_to_server(servicer, server):
                     request_deserializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsRequest.FromString,
                     response_serializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsResponse.SerializeToString,
             ),
+            'GetTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraffic,
+                    request_deserializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficRequest.FromString,
+                    response_serializer=tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tallygate.metering.v1.DiagnosticsService', rpc_method_handlers)
@@ -70,7 +88,7 @@ def add_DiagnosticsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DiagnosticsService:
-    """For `tallygate doctor`. Nothing here changes anything.
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything.
     """
 
     @staticmethod
@@ -90,6 +108,33 @@ class DiagnosticsService:
             '/tallygate.metering.v1.DiagnosticsService/GetDiagnostics',
             tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsRequest.SerializeToString,
             tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetDiagnosticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.metering.v1.DiagnosticsService/GetTraffic',
+            tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficRequest.SerializeToString,
+            tallygate_dot_metering_dot_v1_dot_diagnostics__service__pb2.GetTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

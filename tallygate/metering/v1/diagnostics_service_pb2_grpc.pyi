@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DiagnosticsServiceStub:
-    """For `tallygate doctor`. Nothing here changes anything."""
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,25 @@ class DiagnosticsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DiagnosticsServiceAsyncStub: ...
     GetDiagnostics: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.GetDiagnosticsRequest, _diagnostics_service_pb2.GetDiagnosticsResponse]
     """Says how the node that answers is."""
+    GetTraffic: _grpc.UnaryUnaryMultiCallable[_diagnostics_service_pb2.GetTrafficRequest, _diagnostics_service_pb2.GetTrafficResponse]
+    """Says what went through the node that answers since its epoch began. Ask every node, once a second if you like: it reads
+    counters that are there anyway.
+    """
 
 @_typing.type_check_only
 class DiagnosticsServiceAsyncStub(DiagnosticsServiceStub):
-    """For `tallygate doctor`. Nothing here changes anything."""
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDiagnostics: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.GetDiagnosticsRequest, _diagnostics_service_pb2.GetDiagnosticsResponse]  # type: ignore[assignment]
     """Says how the node that answers is."""
+    GetTraffic: _aio.UnaryUnaryMultiCallable[_diagnostics_service_pb2.GetTrafficRequest, _diagnostics_service_pb2.GetTrafficResponse]  # type: ignore[assignment]
+    """Says what went through the node that answers since its epoch began. Ask every node, once a second if you like: it reads
+    counters that are there anyway.
+    """
 
 class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For `tallygate doctor`. Nothing here changes anything."""
+    """For `tallygate doctor`, and for whoever watches a fleet. Nothing here changes anything."""
 
     @_abc_1.abstractmethod
     def GetDiagnostics(
@@ -54,5 +62,15 @@ class DiagnosticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_diagnostics_service_pb2.GetDiagnosticsResponse, _abc.Awaitable[_diagnostics_service_pb2.GetDiagnosticsResponse]]:
         """Says how the node that answers is."""
+
+    @_abc_1.abstractmethod
+    def GetTraffic(
+        self,
+        request: _diagnostics_service_pb2.GetTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_diagnostics_service_pb2.GetTrafficResponse, _abc.Awaitable[_diagnostics_service_pb2.GetTrafficResponse]]:
+        """Says what went through the node that answers since its epoch began. Ask every node, once a second if you like: it reads
+        counters that are there anyway.
+        """
 
 def add_DiagnosticsServiceServicer_to_server(servicer: DiagnosticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
