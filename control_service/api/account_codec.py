@@ -80,6 +80,7 @@ def encode_account(account: Account) -> account_pb2.Account:
         overdue_policy=encode_enum(account_pb2.OverduePolicy, account.overdue_policy),
         create_time=encode_timestamp(account.create_us),
         update_time=encode_timestamp(account.update_us),
+        close_time=encode_timestamp(account.close_us),
     )
 
 
@@ -107,6 +108,16 @@ def encode_created(account: Account) -> account_service_pb2.CreateAccountRespons
 def encode_updated(account: Account) -> account_service_pb2.UpdateAccountResponse:
     """The response to UpdateAccount."""
     return account_service_pb2.UpdateAccountResponse(account=encode_account(account))
+
+
+def encode_closed(account: Account) -> account_service_pb2.CloseAccountResponse:
+    """The response to CloseAccount."""
+    return account_service_pb2.CloseAccountResponse(account=encode_account(account))
+
+
+def encode_reopened(account: Account) -> account_service_pb2.ReopenAccountResponse:
+    """The response to ReopenAccount."""
+    return account_service_pb2.ReopenAccountResponse(account=encode_account(account))
 
 
 def encode_topped_up(booked: BookedLine) -> account_service_pb2.TopUpAccountResponse:

@@ -8,6 +8,7 @@ from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.api.statement_codec import decode_statement_query, encode_statement
 from control_service.usecases.people.accounts import create_account, update_account
+from control_service.usecases.people.closing import set_closed
 from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import find_service
 from control_service.usecases.people.statements import statement_of
@@ -86,6 +87,30 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             codec.encode_adjusted,
         )
         return pb.AdjustAccountResponse.FromString(response)
+
+    @override
+    async def CloseAccount(self, request: pb.CloseAccountRequest, context: Context) -> pb.CloseAccountResponse:
+        with Fields() as fields:
+            account_id = fields.account("name", request.name)
+        response = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: set_closed(tx, account, act, closed=True),
+            codec.encode_closed,
+        )
+        return pb.CloseAccountResponse.FromString(response)
+
+    @override
+    async def ReopenAccount(self, request: pb.ReopenAccountRequest, context: Context) -> pb.ReopenAccountResponse:
+        with Fields() as fields:
+            account_id = fields.account("name", request.name)
+        response = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: set_closed(tx, account, act, closed=False),
+            codec.encode_reopened,
+        )
+        return pb.ReopenAccountResponse.FromString(response)
 
     @override
     async def ListLedgerEntries(

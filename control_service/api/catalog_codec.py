@@ -110,6 +110,7 @@ def encode_model(view: ModelView) -> model_pb2.Model:
         current_price=None if view.price is None else encode_price(view.price),
         create_time=encode_timestamp(model.create_us),
         update_time=encode_timestamp(model.update_us),
+        retire_time=encode_timestamp(model.retire_us),
     )
 
 
@@ -137,6 +138,16 @@ def encode_created(view: ModelView) -> catalog_service_pb2.CreateModelResponse:
 def encode_updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
     """The response to UpdateModel."""
     return catalog_service_pb2.UpdateModelResponse(model=encode_model(view))
+
+
+def encode_retired(view: ModelView) -> catalog_service_pb2.RetireModelResponse:
+    """The response to RetireModel."""
+    return catalog_service_pb2.RetireModelResponse(model=encode_model(view))
+
+
+def encode_restored(view: ModelView) -> catalog_service_pb2.RestoreModelResponse:
+    """The response to RestoreModel."""
+    return catalog_service_pb2.RestoreModelResponse(model=encode_model(view))
 
 
 def encode_published(price: Price) -> catalog_service_pb2.PublishPriceResponse:

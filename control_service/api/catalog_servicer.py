@@ -16,6 +16,7 @@ from control_service.usecases.people.catalogue import (
     update_model,
     withdraw_price,
 )
+from control_service.usecases.people.closing import set_retired
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.paging import encode_page
@@ -67,6 +68,28 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.encode_updated
         )
         return pb.UpdateModelResponse.FromString(response)
+
+    @override
+    async def RetireModel(self, request: pb.RetireModelRequest, context: Context) -> pb.RetireModelResponse:
+        with Fields() as fields:
+            model_id = fields.model("name", request.name)
+        response = await self._calls.of_globals(
+            Incoming(request, context),
+            lambda tx, act: set_retired(tx, model_id, act, retired=True),
+            codec.encode_retired,
+        )
+        return pb.RetireModelResponse.FromString(response)
+
+    @override
+    async def RestoreModel(self, request: pb.RestoreModelRequest, context: Context) -> pb.RestoreModelResponse:
+        with Fields() as fields:
+            model_id = fields.model("name", request.name)
+        response = await self._calls.of_globals(
+            Incoming(request, context),
+            lambda tx, act: set_retired(tx, model_id, act, retired=False),
+            codec.encode_restored,
+        )
+        return pb.RestoreModelResponse.FromString(response)
 
     @override
     async def PublishPrice(self, request: pb.PublishPriceRequest, context: Context) -> pb.PublishPriceResponse:

@@ -22,6 +22,8 @@ _RPCS: Final[Mapping[ServiceAction, tuple[str, str]]] = {
     ServiceAction.DELETE: ("LifecycleService", "DeleteInferenceService"),
     ServiceAction.TOP_UP_ACCOUNT: ("AccountService", "TopUpAccount"),
     ServiceAction.PUBLISH_PRICE: ("CatalogService", "PublishPrice"),
+    ServiceAction.RESTORE_MODEL: ("CatalogService", "RestoreModel"),
+    ServiceAction.REOPEN_ACCOUNT: ("AccountService", "ReopenAccount"),
 }
 """The RPC that does each action."""
 

@@ -18,7 +18,7 @@ class Account:
     """One account. `funds_nanos` is the sum of all ledger lines but USAGE ones, which `spent_nanos` is the sum of.
 
     `trial_percents` and `left_nanos_thresholds` are when to tell of its trials and of its money; `told_left_nanos` is
-    the threshold that its money stands at, see threshold.py.
+    the threshold that its money stands at, see threshold.py. `close_us` is None while it is open.
     """
 
     account_id: str
@@ -38,6 +38,7 @@ class Account:
     trial_percents: tuple[int, ...] = TRIAL_PERCENTS
     left_nanos_thresholds: tuple[int, ...] = ()
     told_left_nanos: int | None = None
+    close_us: int | None = None
 
     @property
     def balance_nanos(self) -> int:
@@ -58,6 +59,11 @@ class Account:
     def overdue(self) -> bool:
         """Whether the latch is set, by the rules in overdue.py."""
         return self.overdue_us is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is begun in it any more."""
+        return self.close_us is not None
 
     def told_of_money(self) -> "Account":
         """The account at the threshold that its money has reached; a top-up above a threshold arms it again."""

@@ -16,4 +16,5 @@ def default_service(account: Account, model: Model) -> Service:
         uid=str(uuid.uuid5(uuid.UUID(account.uid), model.uid)),
         model_id=model.model_id,
         kind=ServiceKind.DEFAULT,
+        model_retired=model.retired,
     )

@@ -27,9 +27,10 @@ class ReservationPrice:
 class Model:
     """One entry of the catalogue.
 
-    `config_version` is that of the last change that nodes must know; `next_due_us` is when the next price takes effect
-    that was not announced to them. `output_tokens_max` is the most that one answer can have, 0 where not known;
-    `whole_output_tokens_default` is held for an answer that comes as a whole and names no limit.
+    `config_version` is that of the last change that nodes must know. `next_due_us` is when the next price takes effect
+    that was not announced to them, or since when its services are to follow a change of it. `output_tokens_max` is the
+    most that one answer can have, 0 where not known; `whole_output_tokens_default` is held for an answer that comes as
+    a whole and names no limit. `retire_us` is None while it is in use.
     """
 
     model_id: str
@@ -47,3 +48,9 @@ class Model:
     price_count: int = 0
     config_version: int = 0
     next_due_us: int | None = None
+    retire_us: int | None = None
+
+    @property
+    def retired(self) -> bool:
+        """Whether nothing is begun on it any more."""
+        return self.retire_us is not None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from control_service.domain.account import Account
 from control_service.domain.model import Model
 from control_service.domain.price import Price, price_in_force
 from control_service.domain.service import ServiceView
@@ -25,22 +26,29 @@ class TrialState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelOffer:
-    """A model with its prices in force and coming, and the id of the account's service that has its free trial."""
+    """A model with its prices in force and coming, and the id of the account's service that has its free trial.
+
+    `in_use`: the account is open and the model not retired, so that something may be begun.
+    """
 
     model: Model
     price: Price | None
     coming_prices: tuple[Price, ...]
     trial_service_id: str | None
+    in_use: bool
 
     @property
     def trial_claimable(self) -> bool:
         """Whether a service of the account may claim the trial."""
-        return self.model.trial_offer is not None and self.trial_service_id is None
+        return self.in_use and self.model.trial_offer is not None and self.trial_service_id is None
 
 
-def model_offer(model: Model, prices: Sequence[Price], trial_service_id: str | None, now_us: int) -> ModelOffer:
-    """The offer as of this moment; `prices` are all versions of the model."""
-    return ModelOffer(model, price_in_force(prices, now_us), _coming(prices, now_us), trial_service_id)
+def model_offer(
+    account: Account, model: Model, prices: Sequence[Price], trial_service_id: str | None, now_us: int
+) -> ModelOffer:
+    """The offer to the account as of this moment; `prices` are all versions of the model."""
+    in_use = not (account.closed or model.retired)
+    return ModelOffer(model, price_in_force(prices, now_us), _coming(prices, now_us), trial_service_id, in_use)
 
 
 def trial_state(offer: ModelOffer, trial_service: ServiceView | None) -> TrialState:

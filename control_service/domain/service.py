@@ -48,7 +48,7 @@ class Service:
     `recorded_status`. `activation_version` is the configuration that first started the service; `fleet_told` latches
     once all live nodes have acknowledged that. `outage_tokens_max` bounds the policy CONTINUE, for each node and
     outage; it is 0 with DENY. `shared`: keys of all teams may use it. `exempt_from_model_rules`: the rate rules of its
-    model do not count for it.
+    model do not count for it. `model_retired` is read with the service, and kept with its model.
     """
 
     account_id: str
@@ -79,6 +79,7 @@ class Service:
     create_us: int | None = None
     update_us: int | None = None
     delete_us: int | None = None
+    model_retired: bool = False
 
     @property
     def name(self) -> str:
@@ -122,6 +123,8 @@ def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int
         fleet_told=service.fleet_told,
         deleted=service.deleted,
         price_in_force=price_in_force,
+        model_retired=service.model_retired,
+        account_closed=account.closed,
     )
 
 

@@ -24,6 +24,8 @@ class ServiceAction(enum.StrEnum):
     DELETE = "DELETE"
     TOP_UP_ACCOUNT = "TOP_UP_ACCOUNT"
     PUBLISH_PRICE = "PUBLISH_PRICE"
+    RESTORE_MODEL = "RESTORE_MODEL"
+    REOPEN_ACCOUNT = "REOPEN_ACCOUNT"
 
 
 Actions = tuple[ServiceAction, ...]
@@ -37,6 +39,8 @@ _REMEDIES: Final[Mapping[StopReason, Actions]] = {
     StopReason.ACCOUNT_OVERDUE: (ServiceAction.TOP_UP_ACCOUNT,),
     StopReason.SUSPENDED: (ServiceAction.RESUME,),
     StopReason.NO_PRICE: (ServiceAction.PUBLISH_PRICE,),
+    StopReason.MODEL_RETIRED: (ServiceAction.RESTORE_MODEL,),
+    StopReason.ACCOUNT_CLOSED: (ServiceAction.REOPEN_ACCOUNT,),
 }
 """Actions that clear a stop reason, the usual one first."""
 _STARTS: Final = (ServiceAction.CLAIM_FREE_TRIAL, *_PAYS_AGAIN)
@@ -72,14 +76,15 @@ class OfferedService:
     def _possible(self) -> dict[ServiceAction, bool]:
         service, reserved, model = self.view.service, self.view.reserved, self.offer.model
         custom = service.kind is ServiceKind.CUSTOM
-        same_currency = self.view.account.currency_code == model.currency_code
         enabled = service.postpaid is PostpaidState.ENABLED
         priced = self.offer.price is not None
         return {
             ServiceAction.CLAIM_FREE_TRIAL: self.offer.trial_claimable,
-            ServiceAction.ENABLE_POSTPAID: not enabled and priced and same_currency,
+            ServiceAction.ENABLE_POSTPAID: not enabled and priced and self._can_be_paid_for,
             ServiceAction.DISABLE_POSTPAID: enabled,
-            ServiceAction.PURCHASE_RESERVATION: custom and model.reservation_price is not None and same_currency,
+            ServiceAction.PURCHASE_RESERVATION: custom
+            and model.reservation_price is not None
+            and self._can_be_paid_for,
             ServiceAction.CANCEL_RESERVATION: reserved.active,
             ServiceAction.SUSPEND: not service.suspended,
             ServiceAction.RESUME: service.suspended,
@@ -87,15 +92,23 @@ class OfferedService:
             ServiceAction.DELETE: custom and not reserved.active,
             ServiceAction.TOP_UP_ACCOUNT: StopReason.ACCOUNT_OVERDUE in self.view.derived.stop_reasons,
             ServiceAction.PUBLISH_PRICE: not priced,
+            ServiceAction.RESTORE_MODEL: model.retired,
+            ServiceAction.REOPEN_ACCOUNT: self.view.account.closed,
         }
+
+    @property
+    def _can_be_paid_for(self) -> bool:
+        """Whether the account may begin to pay for the model: it is in use, and priced in the account's currency."""
+        return self.offer.in_use and self.view.account.currency_code == self.offer.model.currency_code
 
     def _of(self, remedies: Actions) -> Actions:
         """Those that are possible. Where pay-as-you-go lacks only a price, its publication comes first."""
         possible = self._possible()
-        same_currency = self.view.account.currency_code == self.offer.model.currency_code
         steps = (
             ServiceAction.PUBLISH_PRICE
-            if action is ServiceAction.ENABLE_POSTPAID and same_currency and possible[ServiceAction.PUBLISH_PRICE]
+            if action is ServiceAction.ENABLE_POSTPAID
+            and self._can_be_paid_for
+            and possible[ServiceAction.PUBLISH_PRICE]
             else action
             for action in remedies
         )

@@ -25,6 +25,8 @@ class StopReason(enum.StrEnum):
     ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"
     SUSPENDED = "SUSPENDED"
     NO_PRICE = "NO_PRICE"
+    MODEL_RETIRED = "MODEL_RETIRED"
+    ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
 
 
 class BillingMode(enum.StrEnum):
@@ -60,6 +62,8 @@ class Facts:
     fleet_told: bool = False
     deleted: bool = False
     price_in_force: bool = True
+    model_retired: bool = False
+    account_closed: bool = False
 
     @property
     def trial_usable(self) -> bool:
@@ -119,6 +123,8 @@ def _stop_reasons(facts: Facts) -> frozenset[StopReason]:
         StopReason.ACCOUNT_OVERDUE: facts.account_overdue and facts.postpaid_enabled and not spared,
         StopReason.SUSPENDED: facts.suspended,
         StopReason.NO_PRICE: facts.postpaid_enabled and not facts.price_in_force and not funded,
+        StopReason.MODEL_RETIRED: facts.model_retired,
+        StopReason.ACCOUNT_CLOSED: facts.account_closed,
     }
     return frozenset(reason for reason, does in holds.items() if does)
 

@@ -18,7 +18,7 @@ from control_service.storage.accounts import account_of
 from control_service.storage.given import TEXT, Columns, given, is_one_of, keys_of, parameters
 from control_service.storage.ledger import add_usage_lines
 from control_service.storage.reservations import reservation_of
-from control_service.storage.services import service_of
+from control_service.storage.services import service_of, services_read
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import Batches, Usage
 from tallygate._server.database.upsert import upsert
@@ -165,4 +165,4 @@ def _lock_accounts(dialect: str) -> Executable:
 @cache
 def _services_of(dialect: str) -> Executable:
     rows = given(dialect, _SERVICE)
-    return select(_services).where(_services.c.account_id == rows.c.account_id, _services.c.uid == rows.c.uid)
+    return services_read.where(_services.c.account_id == rows.c.account_id, _services.c.uid == rows.c.uid)

@@ -12,19 +12,19 @@ from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.domain.status import PostpaidState
-from control_service.storage import schema
+from control_service.storage import catalogue_schema, schema
 from control_service.storage.accounts import account_of
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.limit_schema import budgets as _budgets
 from control_service.storage.models import model_of
-from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of
+from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of, services_read
 from control_service.usecases.fleet_ports import Changes, Configs, Due, Subjects
 
 _accounts = schema.accounts
 _services = schema.services
-_models = schema.models
+_models = catalogue_schema.models
 _raise_us = _budgets.c.raise_due_us
-_prices = schema.prices
+_prices = catalogue_schema.prices
 _reservations = schema.reservations
 untold: Final[ColumnElement[bool]] = literal_column("NOT services.fleet_told")
 """As the condition of the partial index has it: SQLite takes no other form for the same."""
@@ -50,7 +50,7 @@ class ConfigRows(Configs):
     async def subjects(self, keys: Collection[tuple[str, str]], now_us: int) -> Subjects:
         account_ids = {account_id for account_id, _ in keys}
         accounts = await self._rows(select(_accounts).where(_accounts.c.account_id.in_(account_ids)))
-        stored = await self._rows(select(_services).where(tuple_(*_service_key).in_(list(keys))))
+        stored = await self._rows(services_read.where(tuple_(*_service_key).in_(list(keys))))
         services = {(service.account_id, service.service_id): service for service in map(service_of, stored)}
         model_ids = {service.model_id for service in services.values()}
         model_ids |= {model_id for _, service_id in keys if (model_id := model_of_default(service_id)) is not None}

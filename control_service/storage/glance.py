@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Dialect, exists, func, not_, select, true
 
-from control_service.storage import alert_schema, schema
+from control_service.storage import alert_schema, catalogue_schema, schema
 from control_service.storage.configs import untold
 from control_service.storage.limit_schema import budgets
 from control_service.usecases.pulse_ports import Glance, NodeSigns
@@ -22,7 +22,7 @@ _QUERY: Final = select(
     schema.meta.c.config_version,
     select(func.max(_recall_us)).where(_recall_us.is_not(None), not_(_leases.c.closed)).scalar_subquery(),
     select(func.min(_services.c.next_due_us)).scalar_subquery(),
-    select(func.min(schema.models.c.next_due_us)).scalar_subquery(),
+    select(func.min(catalogue_schema.models.c.next_due_us)).scalar_subquery(),
     select(func.min(_raise_us)).where(_raise_us.is_not(None), budgets.c.delete_us.is_(None)).scalar_subquery(),
     exists().where(untold, _services.c.activation_version.is_not(None)),
     select(func.min(_due_us)).where(_due_us.is_not(None)).scalar_subquery(),

@@ -28,15 +28,15 @@ from control_service.domain.errors import ResourceExistsError, ResourceNotFoundE
 from control_service.domain.model import Model, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name
 from control_service.domain.price import Price
-from control_service.storage import schema
+from control_service.storage import catalogue_schema
 from control_service.storage.given import is_one_of, keys_of
 from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import Models
 
-_models = schema.models
-_aliases = schema.model_aliases
-_prices = schema.prices
-_withdrawn = schema.withdrawn_prices
+_models = catalogue_schema.models
+_aliases = catalogue_schema.model_aliases
+_prices = catalogue_schema.prices
+_withdrawn = catalogue_schema.withdrawn_prices
 
 
 class ModelRows(Models):

@@ -50,6 +50,7 @@ accounts = Table(
     _number("told_left_nanos", nullable=True),
     _number("create_us"),
     _number("update_us"),
+    _number("close_us", nullable=True),
     CheckConstraint("leased_nanos >= 0", name="leased"),
 )
 
@@ -72,68 +73,6 @@ ledger_entries = Table(
     _text("team"),
     UniqueConstraint("account_id", "service_uid", "usage_minute_us", "team"),
     Index(None, "account_id", "create_us"),
-)
-
-models = Table(
-    "models",
-    metadata,
-    _key("model_id"),
-    _text("uid"),
-    _text("display_name"),
-    _text("currency_code"),
-    _number("trial_quota_tokens", nullable=True),
-    _number("trial_valid_for_us", nullable=True),
-    _number("reservation_input_nanos", nullable=True),
-    _number("reservation_output_nanos", nullable=True),
-    _number("smallest_request_tokens"),
-    _number("output_tokens_max"),
-    _number("whole_output_tokens_default"),
-    _number("price_count"),
-    _number("config_version"),
-    # The moment at which the next price takes effect that was not announced to nodes.
-    _number("next_due_us", nullable=True),
-    _number("create_us"),
-    _number("update_us"),
-    Index(None, "config_version"),
-    Index(None, "next_due_us"),
-)
-
-model_aliases = Table(
-    "model_aliases",
-    metadata,
-    _key("alias"),
-    _text("model_id"),
-    Index(None, "model_id"),
-)
-
-prices = Table(
-    "prices",
-    metadata,
-    _key("model_id"),
-    _number_key("version"),
-    _number("effective_us"),
-    _number("input_nanos"),
-    _number("cached_input_nanos"),
-    _number("cache_write_nanos"),
-    _number("output_nanos"),
-    _number("reasoning_nanos"),
-    _number("create_us"),
-)
-
-# Versions that were withdrawn before they took effect. They are in no other table, so that nothing puts them in force.
-withdrawn_prices = Table(
-    "withdrawn_prices",
-    metadata,
-    _key("model_id"),
-    _number_key("version"),
-    _number("effective_us"),
-    _number("input_nanos"),
-    _number("cached_input_nanos"),
-    _number("cache_write_nanos"),
-    _number("output_nanos"),
-    _number("reasoning_nanos"),
-    _number("create_us"),
-    _number("withdraw_us"),
 )
 
 teams = Table(

@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -15,7 +15,7 @@ from control_service.domain.errors import ResourceExistsError
 from control_service.domain.service import CredentialPolicy, OutagePolicy, Service, ServiceKind
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.domain.trial import Trial
-from control_service.storage import schema
+from control_service.storage import catalogue_schema, schema
 from control_service.storage.scopes import is_seen
 from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import ServiceFilter, Services
@@ -24,7 +24,13 @@ Member = TypeVar("Member", bound=StrEnum)
 
 _services = schema.services
 _claims = schema.trial_claims
-_prices = schema.prices
+_prices = catalogue_schema.prices
+_models = catalogue_schema.models
+_model_retired = (
+    select(_models.c.retire_us.is_not(None)).where(_models.c.model_id == _services.c.model_id).scalar_subquery()
+)
+services_read: Final[Select[Any]] = select(_services, _model_retired.label("model_retired"))
+"""The query of services, each with what `service_of` needs of its model."""
 
 
 class ServiceRows(Services):
@@ -35,7 +41,7 @@ class ServiceRows(Services):
 
     @override
     async def find(self, account_id: str, service_id: str) -> Service | None:
-        found = await self._read(select(_services).where(_key(account_id, service_id)))
+        found = await self._read(services_read.where(_key(account_id, service_id)))
         return found[0] if found else None
 
     @override
@@ -53,7 +59,7 @@ class ServiceRows(Services):
     @override
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
         account, service = _services.c.account_id, _services.c.service_id
-        query = select(_services).where(_is_after(after, wanted.account_id))
+        query = services_read.where(_is_after(after, wanted.account_id))
         equal = {account: wanted.account_id, _services.c.model_id: wanted.model_id, _services.c.team: wanted.team}
         query = query.where(*(column == value for column, value in equal.items() if value is not None))
         if not wanted.show_deleted:
@@ -65,7 +71,7 @@ class ServiceRows(Services):
     async def among(self, account_id: str, service_ids: Collection[str]) -> list[Service]:
         found: list[Service] = []
         for batch in in_batches(service_ids):
-            query = select(_services).where(_services.c.account_id == account_id, _services.c.service_id.in_(batch))
+            query = services_read.where(_services.c.account_id == account_id, _services.c.service_id.in_(batch))
             found += await self._read(query)
         return found
 
@@ -84,7 +90,7 @@ class ServiceRows(Services):
 
     @override
     async def with_postpaid(self, account_id: str) -> list[Service]:
-        query = select(_services).where(
+        query = services_read.where(
             _services.c.account_id == account_id,
             _services.c.postpaid == PostpaidState.ENABLED,
             _services.c.delete_us.is_(None),
@@ -92,9 +98,20 @@ class ServiceRows(Services):
         return await self._read(query.order_by(_services.c.service_id))
 
     @override
-    async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
+    async def of_account(self, account_id: str) -> list[Service]:
+        query = services_read.where(_services.c.account_id == account_id, _services.c.delete_us.is_(None))
+        return await self._read(query.order_by(_services.c.service_id))
+
+    @override
+    async def behind_model(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
         key = (_services.c.account_id, _services.c.service_id)
-        query = select(*key).where(_services.c.model_id == model_id, recorded_unpriced(), has_price_in_force(now_us))
+        is_priced_again = and_(recorded_unpriced(), has_price_in_force(now_us))
+        is_recorded_retired = _services.c.told_stop_reasons.contains(StopReason.MODEL_RETIRED)
+        query = select(*key).where(
+            _services.c.model_id == model_id,
+            _services.c.delete_us.is_(None),
+            or_(is_priced_again, is_recorded_retired != _model_retired),
+        )
         rows = await self._connection.execute(query.order_by(*key).limit(limit))
         return [(account_id, service_id) for account_id, service_id in rows]
 
@@ -142,7 +159,7 @@ def _is_after(after: tuple[str, str], account_id: str | None) -> ColumnElement[b
 
 def _values(service: Service) -> dict[str, object]:
     values = asdict(service)
-    del values["trial"]
+    del values["trial"], values["model_retired"]
     trial = service.trial
     return values | {
         "labels": json.dumps(values["labels"], sort_keys=True),
@@ -160,7 +177,7 @@ def _values(service: Service) -> dict[str, object]:
 
 
 def service_of(row: RowMapping) -> Service:
-    """The service in a row of the table `services`."""
+    """The service in a row of `services_read`."""
     values = dict(row)
     trial = {name: values.pop(f"trial_{name}") for name in Trial.__slots__}
     return Service(

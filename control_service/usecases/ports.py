@@ -201,8 +201,14 @@ class Services(Protocol):
     async def with_postpaid(self, account_id: str) -> list[Service]:
         """The account's services, not deleted, that have pay-as-you-go enabled, by id."""
 
-    async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
-        """Services of the model that NO_PRICE stopped, at most `limit`; none while the model has no price in force."""
+    async def of_account(self, account_id: str) -> list[Service]:
+        """The account's services that are not deleted, by id."""
+
+    async def behind_model(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
+        """Services of the model, at most `limit`, whose stored status is behind it.
+
+        NO_PRICE stopped them and a price is in force; or the model was retired, or restored, since.
+        """
 
     async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
         """Claims this account's trial of this model for a service, unless another service has it.

@@ -1,5 +1,6 @@
 """A service's status after its facts changed: derived, stored with its event, and announced to the metering nodes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -106,7 +107,12 @@ def _origin_of(service: Service, due_us: int, now_us: int) -> Origin:
 
 async def update_statuses(tx: Transaction, account: Account, origin: Origin) -> None:
     """`update_status` for every service that the account's latch or policy may stop: those with pay-as-you-go."""
-    for service in await tx.services.with_postpaid(account.account_id):
+    await update_each(tx, account, await tx.services.with_postpaid(account.account_id), origin)
+
+
+async def update_each(tx: Transaction, account: Account, services: Sequence[Service], origin: Origin) -> None:
+    """`update_status` for services of an account that has changed."""
+    for service in services:
         service = await catch_up(tx, account, service, origin.at_us)  # noqa: PLW2901  # the same, later
         await update_status(tx, account, service, origin, config_changed=True)
 

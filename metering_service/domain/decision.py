@@ -35,6 +35,8 @@ class Reason(Enum):
         "Pay-as-you-go would have to pay, and the model has no price in force: publish one, and requests pass again.",
     )
     SUSPENDED = (False, "An operator suspended this service: only an operator can resume it.")
+    MODEL_RETIRED = (False, "The model is retired and takes no more requests: use another one.")
+    ACCOUNT_CLOSED = (False, "The account is closed: only an operator can open it again.")
     REQUEST_RATE = (True, "Too many requests for now: a rate rule has none left. Try again when it has refilled.")
     TOKEN_RATE = (True, "Too many tokens for now: a rate rule has too few left. Try again when it has refilled.")
     CONCURRENCY = (True, "Too many requests run at once: try again when one of them has ended.")

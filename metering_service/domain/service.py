@@ -24,6 +24,8 @@ class Status(Enum):
 class StopReason(StrEnum):
     """Why a service is stopped. Named in the order in which a denial picks one of several."""
 
+    ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
+    MODEL_RETIRED = "MODEL_RETIRED"
     SUSPENDED = "SUSPENDED"
     POSTPAID_DISABLED = "POSTPAID_DISABLED"
     ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"

@@ -189,6 +189,39 @@ def ledger(
         print_json(found) if json else out.print(ledger_table(found.ledger_entries, currency_of(channel, account)))
 
 
+@app.command()
+def close(
+    account: AccountArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Closes an account: its services take no new requests; its money stays. `account reopen` opens it again."""
+    if not yes:
+        typer.confirm(f"Stop all services of {account}?", abort=True, err=True)
+    request = account_service_pb2.CloseAccountRequest(name=account, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        closed = _Stub(channel).CloseAccount(request, timeout=TIMEOUT_S).account
+        print_json(closed) if json else out.print(account_facts(closed))
+
+
+@app.command()
+def reopen(
+    account: AccountArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Opens a closed account again: its services run again, unless something else stops them."""
+    request = account_service_pb2.ReopenAccountRequest(name=account, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        opened = _Stub(channel).ReopenAccount(request, timeout=TIMEOUT_S).account
+        print_json(opened) if json else out.print(account_facts(opened))
+
+
 def _print_entry(answer: _Paid, what: str, *, json: bool) -> None:
     if json:
         print_json(answer)

@@ -256,3 +256,36 @@ def withdraw_price(
             return
         of = catalog_service_pb2.GetModelRequest(name=price.partition("/prices/")[0])
         out.print(price_table([gone], stub.GetModel(of, timeout=TIMEOUT_S).model.currency_code))
+
+
+@app.command()
+def retire(
+    model: ModelArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Retires a model: its services take no new requests, in any account. `model restore` takes it back into use."""
+    if not yes:
+        typer.confirm(f"Stop all services of {model}, in every account?", abort=True, err=True)
+    request = catalog_service_pb2.RetireModelRequest(name=model, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        retired = _Stub(channel).RetireModel(request, timeout=TIMEOUT_S).model
+        print_json(retired) if json else out.print(model_facts(retired))
+
+
+@app.command()
+def restore(
+    model: ModelArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Ends a model's retirement: its services run again, unless something else stops them."""
+    request = catalog_service_pb2.RestoreModelRequest(name=model, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        restored = _Stub(channel).RestoreModel(request, timeout=TIMEOUT_S).model
+        print_json(restored) if json else out.print(model_facts(restored))

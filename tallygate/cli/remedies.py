@@ -14,6 +14,8 @@ _COMMANDS: Final[Mapping[pb.ServiceAction.ValueType, str]] = {
     pb.SERVICE_ACTION_RESUME: "tallygate service resume {service}",
     pb.SERVICE_ACTION_TOP_UP_ACCOUNT: "tallygate account top-up {account} --amount AMOUNT",
     pb.SERVICE_ACTION_PUBLISH_PRICE: "tallygate model publish-price {model} --input AMOUNT --output AMOUNT",
+    pb.SERVICE_ACTION_RESTORE_MODEL: "tallygate model restore {model}",
+    pb.SERVICE_ACTION_REOPEN_ACCOUNT: "tallygate account reopen {account}",
 }
 
 

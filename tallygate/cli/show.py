@@ -30,6 +30,7 @@ def account_facts(account: account_pb2.Account) -> Table:
         ("on lease to nodes", format_amount(account.leased_nanos, currency) if account.leased_nanos else ""),
         ("credit limit", format_amount(account.credit_limit_nanos, currency) if account.credit_limit_nanos else ""),
         ("overdue", overdue),
+        ("closed", f"since {time_text(account.close_time)}" if account.HasField("close_time") else ""),
         ("overdue below", format_amount(account.overdue_floor_nanos, currency)),
         ("when overdue", account_pb2.OverduePolicy.Name(account.overdue_policy).removeprefix("OVERDUE_POLICY_")),
     )
@@ -46,6 +47,7 @@ def model_facts(model: model_pb2.Model) -> Table:
         ("model", literal(model.name, "bold")),
         ("display name", model.display_name),
         ("aliases", ", ".join(model.aliases)),
+        ("retired", f"since {time_text(model.retire_time)}" if model.HasField("retire_time") else ""),
         ("free trial", trial),
         ("longest answer", f"{model.output_tokens_max:,} tokens" if model.output_tokens_max else "not known"),
         ("held for a whole answer without limit", f"{model.whole_output_tokens_default:,} tokens"),

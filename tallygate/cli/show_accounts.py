@@ -23,7 +23,7 @@ from tallygate.control.v1 import (
 def account_table(accounts: Iterable[account_pb2.Account]) -> Table:
     """Many accounts."""
     return table(
-        ("account", "display name", "balance", "available", "on lease", "overdue"),
+        ("account", "display name", "balance", "available", "on lease", "overdue", "closed"),
         (
             (
                 one.name,
@@ -31,6 +31,7 @@ def account_table(accounts: Iterable[account_pb2.Account]) -> Table:
                 *(format_amount(nanos, one.currency_code) for nanos in (one.balance_nanos, one.available_nanos)),
                 format_amount(one.leased_nanos, one.currency_code),
                 f"since {time_text(one.overdue_time)}" if one.overdue else "no",
+                f"since {time_text(one.close_time)}" if one.HasField("close_time") else "no",
             )
             for one in accounts
         ),

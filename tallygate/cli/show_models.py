@@ -17,11 +17,12 @@ _KINDS = ("input", "cached input", "cache write", "output", "reasoning")
 def model_table(models: Iterable[model_pb2.Model]) -> Table:
     """Many models; prices are per million tokens."""
     return table(
-        ("model", "aliases", "free trial", *_KINDS),
+        ("model", "aliases", "retired", "free trial", *_KINDS),
         (
             (
                 one.name,
                 ", ".join(one.aliases),
+                f"since {time_text(one.retire_time)}" if one.HasField("retire_time") else "no",
                 f"{one.trial_offer.quota_tokens:,} tokens" if one.HasField("trial_offer") else "none",
                 *(_amounts(one.current_price, one.currency_code) if one.HasField("current_price") else ("no price",)),
             )

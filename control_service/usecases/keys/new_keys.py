@@ -7,6 +7,7 @@ from control_service.domain.account import Account
 from control_service.domain.api_key import EVERYTHING, ApiKey, KeyScope, KeySecret
 from control_service.domain.brought_secret import UNSUITABLE, is_suitable
 from control_service.domain.errors import InvalidRequestError, ResourceExistsError
+from control_service.domain.in_use import require_open
 from control_service.domain.names import api_key_name
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.key_ports import SecretTakenError
@@ -56,7 +57,7 @@ async def create_key(tx: Transaction, account: Account, new: NewKey, mint: KeyMi
         ResourceExistsError: the name is or was in use.
         InvalidRequestError: the secret is unsuitable or taken, which nobody can tell apart; the end is not to come; or
             there is no such team or owner, or something that is named is not within reach.
-        RefusedError: TOKENS_NOT_KEPT.
+        RefusedError: ACCOUNT_CLOSED or TOKENS_NOT_KEPT.
     """
     if new.secret and not is_suitable(new.secret):
         raise _unsuitable("secret")
@@ -92,6 +93,7 @@ async def import_keys(
 
 
 async def _checked(tx: Transaction, account: Account, new: NewKey, act: Act, path: str = "") -> ApiKey:
+    require_open(account)
     if new.expire_us is not None and new.expire_us <= act.now_us:
         raise InvalidRequestError([(f"{path}expire_time", "must be a time to come; leave it out for no end")])
     key = ApiKey(

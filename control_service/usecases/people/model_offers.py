@@ -46,6 +46,7 @@ async def with_offers(tx: Transaction, views: Sequence[ServiceView], now_us: int
         OfferedService(
             view,
             model_offer(
+                view.account,
                 models[view.service.model_id],
                 prices[view.service.model_id],
                 owners.get((view.service.account_id, view.service.model_id)),
@@ -74,7 +75,7 @@ async def list_model_offers(tx: Transaction, query: OfferQuery, now_us: int) -> 
     found = []
     for model in models:
         owner_id = owners.get((account_id, model.model_id))
-        offer = model_offer(model, prices[model.model_id], owner_id, now_us)
+        offer = model_offer(account, model, prices[model.model_id], owner_id, now_us)
         owner = None if owner_id is None else views[owner_id]
         owner_seen = owner is not None and query.sight.shows(account_id, owner.service.team)
         default = OfferedService(views[default_service_id(model.model_id)], offer) if seen else None

@@ -6,6 +6,7 @@ from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
+from control_service.domain.in_use import require_in_use
 from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
 from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.names import model_name, reservation_name
@@ -46,8 +47,8 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
     """Buys a reservation for a custom service, from now on, paid at once.
 
     Raises:
-        RefusedError: CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH, INSUFFICIENT_BALANCE, or
-            NO_PRICE_IN_FORCE where overflow shall be billed by token.
+        RefusedError: ACCOUNT_CLOSED, MODEL_RETIRED, CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH,
+            INSUFFICIENT_BALANCE, or NO_PRICE_IN_FORCE where overflow shall be billed by token.
         MoneyOnLeaseError: the account could pay if money came back from lease, and that may be asked for.
         InvalidRequestError: the service's reserved rate would be greater than `RESERVED_TOKENS_MAX`.
     """
@@ -119,6 +120,7 @@ async def quote(tx: Transaction, account: Account, service: Service, terms: Rese
 
 async def _price(tx: Transaction, account: Account, service: Service, terms: ReservationTerms) -> int:
     """The price of the terms, in nanos. Raises RefusedError where there is none for this service and account."""
+    require_in_use(account, service)
     if service.kind is not ServiceKind.CUSTOM:
         message = f"{service.name} is a default service, and reservations are for custom ones; create one."
         raise RefusedError(Reason.CUSTOM_SERVICE_REQUIRED, message, service=service.name)

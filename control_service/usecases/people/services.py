@@ -7,6 +7,7 @@ from control_service.domain.account import Account
 from control_service.domain.default_service import default_service
 from control_service.domain.errors import Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
+from control_service.domain.in_use import require_in_use
 from control_service.domain.limit import Place, PlaceKind
 from control_service.domain.names import model_of_default, reservation_name, service_name
 from control_service.domain.service import CredentialPolicy, OutagePolicy, Service, ServiceKind, ServiceView
@@ -94,6 +95,7 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         ResourceNotFoundError: there is no such model.
         ResourceExistsError: the name is or was in use.
         InvalidRequestError: the account has no such team.
+        RefusedError: ACCOUNT_CLOSED or MODEL_RETIRED.
     """
     model = await tx.models.get(new.model_id)
     await require_team(tx, account.account_id, new.team)
@@ -116,7 +118,9 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         shared=new.shared,
         exempt_from_model_rules=new.exempt_from_model_rules,
         config_version=await tx.next_config_version(),
+        model_retired=model.retired,
     )
+    require_in_use(account, service)
     return await keep(tx, service, act.now_us)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from control_service.domain.account import Account
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.event import EventCause
+from control_service.domain.in_use import require_in_use
 from control_service.domain.model import Model
 from control_service.domain.names import model_name
 from control_service.domain.service import Service
@@ -18,10 +19,11 @@ async def enable_postpaid(tx: Transaction, account: Account, service: Service, a
     """Switches pay-as-you-go on; nothing happens where pay-as-you-go is on already.
 
     Raises:
-        RefusedError: CURRENCY_MISMATCH or NO_PRICE_IN_FORCE.
+        RefusedError: ACCOUNT_CLOSED, MODEL_RETIRED, CURRENCY_MISMATCH or NO_PRICE_IN_FORCE.
     """
     if service.postpaid is PostpaidState.ENABLED:
         return service
+    require_in_use(account, service)
     model = await tx.models.get(service.model_id)
     require_currency(account, model)
     await require_price(tx, model.model_id, act.now_us)

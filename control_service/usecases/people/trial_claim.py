@@ -5,6 +5,7 @@ from dataclasses import replace
 from control_service.domain.account import Account
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.event import EventCause
+from control_service.domain.in_use import require_in_use
 from control_service.domain.names import model_name, service_name
 from control_service.domain.service import Service
 from control_service.domain.trial import Trial
@@ -17,8 +18,9 @@ async def claim_trial(tx: Transaction, account: Account, service: Service, act: 
     """Gives the service the model's free trial, on the terms that the model offers now.
 
     Raises:
-        RefusedError: TRIAL_ALREADY_CLAIMED or NO_TRIAL_OFFER.
+        RefusedError: ACCOUNT_CLOSED, MODEL_RETIRED, TRIAL_ALREADY_CLAIMED or NO_TRIAL_OFFER.
     """
+    require_in_use(account, service)
     owner_id = await tx.services.claim_trial(account.account_id, service.model_id, service.service_id, act.now_us)
     if service.trial is not None or owner_id != service.service_id:
         owner = service_name(account.account_id, owner_id)

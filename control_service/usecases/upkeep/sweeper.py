@@ -14,6 +14,8 @@ from control_service.domain.actor import SYSTEM
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.kept_days import USUAL, KeptDays
+from control_service.domain.service import Service
+from control_service.domain.status import StopReason
 from control_service.usecases.budget_thresholds import judge_thresholds
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
@@ -172,24 +174,24 @@ class Sweeper:
                 await tx.budgets.end_raise(budget)
 
     async def _announce_price(self, model_id: str) -> None:
-        """Announces a price that takes effect to nodes, and starts the services again that had stopped for want of it.
+        """Announces a price that takes effect to nodes, and updates the services whose status is behind their model.
 
-        The price stays due while more services wait than one tick deals with.
+        The model stays due while more services wait than one tick deals with.
         """
         async with self._database.reading() as tx:
-            stopped = await tx.services.priced_again(model_id, self._clock.now_us(), BATCH_SIZE)
+            behind = await tx.services.behind_model(model_id, self._clock.now_us(), BATCH_SIZE)
         async with self._database.writing() as tx:
             await tx.lock_globals()
             model = await tx.models.get(model_id)
             announced = await announce_prices(tx, model, self._clock.now_us())
-            if len(stopped) == BATCH_SIZE:
+            if len(behind) == BATCH_SIZE:
                 announced = replace(announced, next_due_us=model.next_due_us)
             await tx.models.save(announced)
         self._changes.announce()
-        await self._isolation.run_each("priced", stopped, self._run_again)
+        await self._isolation.run_each("priced", behind, self._follow_model)
 
-    async def _run_again(self, key: tuple[str, str]) -> None:
-        """Updates the status of a service that was stopped because no price was in force."""
+    async def _follow_model(self, key: tuple[str, str]) -> None:
+        """Updates the status of a service whose model has a price again, or was retired or restored."""
         account_id, service_id = key
         async with self._database.writing() as tx:
             account = await tx.accounts.lock(account_id)
@@ -197,4 +199,11 @@ class Sweeper:
             if service is not None:
                 now_us = self._clock.now_us()
                 service = await catch_up(tx, account, service, now_us)
-                await update_status(tx, account, service, Origin(EventCause.PRICE_TOOK_EFFECT, SYSTEM, now_us))
+                await update_status(tx, account, service, Origin(_cause(service), SYSTEM, now_us))
+
+
+def _cause(service: Service) -> EventCause:
+    """What of its model the service's stored status is behind."""
+    if (StopReason.MODEL_RETIRED in service.told_stop_reasons) is service.model_retired:
+        return EventCause.PRICE_TOOK_EFFECT
+    return EventCause.MODEL_RETIRED if service.model_retired else EventCause.MODEL_RESTORED

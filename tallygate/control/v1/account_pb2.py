@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/control/v1/account.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x04\n\x07\x41\x63\x63ount\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1b\n\rbalance_nanos\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12 \n\x12\x63redit_limit_nanos\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12!\n\x13overdue_floor_nanos\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61vailable_nanos\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cleased_nanos\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07overdue\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0coverdue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x41\n\x0eoverdue_policy\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:=\xea\x41:\n\x11tallygate/Account\x12\x12\x61\x63\x63ounts/{account}*\x08\x61\x63\x63ounts2\x07\x61\x63\x63ount*l\n\rOverduePolicy\x12\x1e\n\x1aOVERDUE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17OVERDUE_POLICY_STOP_ALL\x10\x01\x12\x1e\n\x1aOVERDUE_POLICY_KEEP_FUNDED\x10\x02\x42J\n\x18\x63om.tallygate.control.v1B\x0c\x41\x63\x63ountProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/control/v1/account.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x04\n\x07\x41\x63\x63ount\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1b\n\rbalance_nanos\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12 \n\x12\x63redit_limit_nanos\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12!\n\x13overdue_floor_nanos\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61vailable_nanos\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cleased_nanos\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07overdue\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0coverdue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x41\n\x0eoverdue_policy\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nclose_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:=\xea\x41:\n\x11tallygate/Account\x12\x12\x61\x63\x63ounts/{account}*\x08\x61\x63\x63ounts2\x07\x61\x63\x63ount*l\n\rOverduePolicy\x12\x1e\n\x1aOVERDUE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17OVERDUE_POLICY_STOP_ALL\x10\x01\x12\x1e\n\x1aOVERDUE_POLICY_KEEP_FUNDED\x10\x02\x42J\n\x18\x63om.tallygate.control.v1B\x0c\x41\x63\x63ountProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,10 +63,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_ACCOUNT'].fields_by_name['update_time']._loaded_options = None
   _globals['_ACCOUNT'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['close_time']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['close_time']._serialized_options = b'\342A\001\003'
   _globals['_ACCOUNT']._loaded_options = None
   _globals['_ACCOUNT']._serialized_options = b'\352A:\n\021tallygate/Account\022\022accounts/{account}*\010accounts2\007account'
-  _globals['_OVERDUEPOLICY']._serialized_start=737
-  _globals['_OVERDUEPOLICY']._serialized_end=845
+  _globals['_OVERDUEPOLICY']._serialized_start=791
+  _globals['_OVERDUEPOLICY']._serialized_end=899
   _globals['_ACCOUNT']._serialized_start=154
-  _globals['_ACCOUNT']._serialized_end=735
+  _globals['_ACCOUNT']._serialized_end=789
 # @@protoc_insertion_point(module_scope)

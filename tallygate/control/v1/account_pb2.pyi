@@ -66,6 +66,7 @@ class Account(_message.Message):
     OVERDUE_POLICY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}`. The id is `[a-z0-9][a-z0-9-]{0,62}` and is never reused."""
     uid: _builtins.str
@@ -102,6 +103,10 @@ class Account(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the account's settings were last changed. Output only."""
 
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when the account is closed: its services take no new requests; absent while it is not. Output only."""
+
     def __init__(
         self,
         *,
@@ -119,10 +124,11 @@ class Account(_message.Message):
         overdue_policy: Global___OverduePolicy.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "overdue_time", b"overdue_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "overdue_time", b"overdue_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_nanos", b"available_nanos", "balance_nanos", b"balance_nanos", "create_time", b"create_time", "credit_limit_nanos", b"credit_limit_nanos", "currency_code", b"currency_code", "display_name", b"display_name", "leased_nanos", b"leased_nanos", "name", b"name", "overdue", b"overdue", "overdue_floor_nanos", b"overdue_floor_nanos", "overdue_policy", b"overdue_policy", "overdue_time", b"overdue_time", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_nanos", b"available_nanos", "balance_nanos", b"balance_nanos", "close_time", b"close_time", "create_time", b"create_time", "credit_limit_nanos", b"credit_limit_nanos", "currency_code", b"currency_code", "display_name", b"display_name", "leased_nanos", b"leased_nanos", "name", b"name", "overdue", b"overdue", "overdue_floor_nanos", b"overdue_floor_nanos", "overdue_policy", b"overdue_policy", "overdue_time", b"overdue_time", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,16 @@ class AccountServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountResponse.FromString,
                 _registered_method=True)
+        self.CloseAccount = channel.unary_unary(
+                '/tallygate.control.v1.AccountService/CloseAccount',
+                request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountResponse.FromString,
+                _registered_method=True)
+        self.ReopenAccount = channel.unary_unary(
+                '/tallygate.control.v1.AccountService/ReopenAccount',
+                request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountResponse.FromString,
+                _registered_method=True)
         self.ListLedgerEntries = channel.unary_unary(
                 '/tallygate.control.v1.AccountService/ListLedgerEntries',
                 request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListLedgerEntriesRequest.SerializeToString,
@@ -134,6 +144,24 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseAccount(self, request, context):
+        """Closes an account. Its services stop with ACCOUNT_CLOSED: new requests are denied, and those that run are told to stop
+        and are booked. No service or API key is created, no trial claimed, no pay-as-you-go enabled and no reservation bought
+        in it any more. Its money stays, and can be paid in and out; reservations run on to their end. Everything can still be
+        read. Nothing happens where it is closed already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenAccount(self, request, context):
+        """Opens a closed account again: its services run again, unless something else stops them. Nothing happens where it is
+        open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLedgerEntries(self, request, context):
         """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages.
         """
@@ -181,6 +209,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.AdjustAccount,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountResponse.SerializeToString,
+            ),
+            'CloseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseAccount,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountResponse.SerializeToString,
+            ),
+            'ReopenAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenAccount,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountResponse.SerializeToString,
             ),
             'ListLedgerEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLedgerEntries,
@@ -361,6 +399,60 @@ class AccountService:
             '/tallygate.control.v1.AccountService/AdjustAccount',
             tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_account__service__pb2.AdjustAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.AccountService/CloseAccount',
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.CloseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.AccountService/ReopenAccount',
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.ReopenAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,16 @@ class AccountServiceStub:
     """
     AdjustAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.AdjustAccountRequest, _account_service_pb2.AdjustAccountResponse]
     """Refunds or corrects, with a reason for the ledger. Safe to repeat with the same key."""
+    CloseAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CloseAccountRequest, _account_service_pb2.CloseAccountResponse]
+    """Closes an account. Its services stop with ACCOUNT_CLOSED: new requests are denied, and those that run are told to stop
+    and are booked. No service or API key is created, no trial claimed, no pay-as-you-go enabled and no reservation bought
+    in it any more. Its money stays, and can be paid in and out; reservations run on to their end. Everything can still be
+    read. Nothing happens where it is closed already.
+    """
+    ReopenAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ReopenAccountRequest, _account_service_pb2.ReopenAccountResponse]
+    """Opens a closed account again: its services run again, unless something else stops them. Nothing happens where it is
+    open.
+    """
     ListLedgerEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]
     """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]
@@ -85,6 +95,16 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     AdjustAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.AdjustAccountRequest, _account_service_pb2.AdjustAccountResponse]  # type: ignore[assignment]
     """Refunds or corrects, with a reason for the ledger. Safe to repeat with the same key."""
+    CloseAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CloseAccountRequest, _account_service_pb2.CloseAccountResponse]  # type: ignore[assignment]
+    """Closes an account. Its services stop with ACCOUNT_CLOSED: new requests are denied, and those that run are told to stop
+    and are booked. No service or API key is created, no trial claimed, no pay-as-you-go enabled and no reservation bought
+    in it any more. Its money stays, and can be paid in and out; reservations run on to their end. Everything can still be
+    read. Nothing happens where it is closed already.
+    """
+    ReopenAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ReopenAccountRequest, _account_service_pb2.ReopenAccountResponse]  # type: ignore[assignment]
+    """Opens a closed account again: its services run again, unless something else stops them. Nothing happens where it is
+    open.
+    """
     ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]  # type: ignore[assignment]
     """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]  # type: ignore[assignment]
@@ -150,6 +170,28 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.AdjustAccountResponse, _abc.Awaitable[_account_service_pb2.AdjustAccountResponse]]:
         """Refunds or corrects, with a reason for the ledger. Safe to repeat with the same key."""
+
+    @_abc_1.abstractmethod
+    def CloseAccount(
+        self,
+        request: _account_service_pb2.CloseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.CloseAccountResponse, _abc.Awaitable[_account_service_pb2.CloseAccountResponse]]:
+        """Closes an account. Its services stop with ACCOUNT_CLOSED: new requests are denied, and those that run are told to stop
+        and are booked. No service or API key is created, no trial claimed, no pay-as-you-go enabled and no reservation bought
+        in it any more. Its money stays, and can be paid in and out; reservations run on to their end. Everything can still be
+        read. Nothing happens where it is closed already.
+        """
+
+    @_abc_1.abstractmethod
+    def ReopenAccount(
+        self,
+        request: _account_service_pb2.ReopenAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ReopenAccountResponse, _abc.Awaitable[_account_service_pb2.ReopenAccountResponse]]:
+        """Opens a closed account again: its services run again, unless something else stops them. Nothing happens where it is
+        open.
+        """
 
     @_abc_1.abstractmethod
     def ListLedgerEntries(

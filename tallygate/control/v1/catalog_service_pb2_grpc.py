@@ -55,6 +55,16 @@ class CatalogServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelResponse.FromString,
                 _registered_method=True)
+        self.RetireModel = channel.unary_unary(
+                '/tallygate.control.v1.CatalogService/RetireModel',
+                request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelResponse.FromString,
+                _registered_method=True)
+        self.RestoreModel = channel.unary_unary(
+                '/tallygate.control.v1.CatalogService/RestoreModel',
+                request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelResponse.FromString,
+                _registered_method=True)
         self.PublishPrice = channel.unary_unary(
                 '/tallygate.control.v1.CatalogService/PublishPrice',
                 request_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.PublishPriceRequest.SerializeToString,
@@ -105,6 +115,23 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireModel(self, request, context):
+        """Retires a model. Its services stop with MODEL_RETIRED: new requests are denied, and those that run are told to stop and
+        are booked. No trial is claimed, no pay-as-you-go enabled, no reservation bought and no service created for it any
+        more. Reservations run on to their end. Nothing happens where it is retired already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreModel(self, request, context):
+        """Ends a model's retirement: its services run again, unless something else stops them. Nothing happens where it is not
+        retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PublishPrice(self, request, context):
         """Publishes a new immutable price version. Requests already authorised keep theirs.
         """
@@ -149,6 +176,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.UpdateModel,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelResponse.SerializeToString,
+            ),
+            'RetireModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireModel,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelResponse.SerializeToString,
+            ),
+            'RestoreModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreModel,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelResponse.SerializeToString,
             ),
             'PublishPrice': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishPrice,
@@ -275,6 +312,60 @@ class CatalogService:
             '/tallygate.control.v1.CatalogService/UpdateModel',
             tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_catalog__service__pb2.UpdateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.CatalogService/RetireModel',
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RetireModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.CatalogService/RestoreModel',
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_catalog__service__pb2.RestoreModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,15 @@ class CatalogServiceStub:
     """Changes a model's settings; what is left out stays. Trials already claimed and reservations already bought keep
     their terms.
     """
+    RetireModel: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.RetireModelRequest, _catalog_service_pb2.RetireModelResponse]
+    """Retires a model. Its services stop with MODEL_RETIRED: new requests are denied, and those that run are told to stop and
+    are booked. No trial is claimed, no pay-as-you-go enabled, no reservation bought and no service created for it any
+    more. Reservations run on to their end. Nothing happens where it is retired already.
+    """
+    RestoreModel: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.RestoreModelRequest, _catalog_service_pb2.RestoreModelResponse]
+    """Ends a model's retirement: its services run again, unless something else stops them. Nothing happens where it is not
+    retired.
+    """
     PublishPrice: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPriceRequest, _catalog_service_pb2.PublishPriceResponse]
     """Publishes a new immutable price version. Requests already authorised keep theirs."""
     WithdrawPrice: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.WithdrawPriceRequest, _catalog_service_pb2.WithdrawPriceResponse]
@@ -66,6 +75,15 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     UpdateModel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateModelRequest, _catalog_service_pb2.UpdateModelResponse]  # type: ignore[assignment]
     """Changes a model's settings; what is left out stays. Trials already claimed and reservations already bought keep
     their terms.
+    """
+    RetireModel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.RetireModelRequest, _catalog_service_pb2.RetireModelResponse]  # type: ignore[assignment]
+    """Retires a model. Its services stop with MODEL_RETIRED: new requests are denied, and those that run are told to stop and
+    are booked. No trial is claimed, no pay-as-you-go enabled, no reservation bought and no service created for it any
+    more. Reservations run on to their end. Nothing happens where it is retired already.
+    """
+    RestoreModel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.RestoreModelRequest, _catalog_service_pb2.RestoreModelResponse]  # type: ignore[assignment]
+    """Ends a model's retirement: its services run again, unless something else stops them. Nothing happens where it is not
+    retired.
     """
     PublishPrice: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPriceRequest, _catalog_service_pb2.PublishPriceResponse]  # type: ignore[assignment]
     """Publishes a new immutable price version. Requests already authorised keep theirs."""
@@ -111,6 +129,27 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_service_pb2.UpdateModelResponse, _abc.Awaitable[_catalog_service_pb2.UpdateModelResponse]]:
         """Changes a model's settings; what is left out stays. Trials already claimed and reservations already bought keep
         their terms.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireModel(
+        self,
+        request: _catalog_service_pb2.RetireModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.RetireModelResponse, _abc.Awaitable[_catalog_service_pb2.RetireModelResponse]]:
+        """Retires a model. Its services stop with MODEL_RETIRED: new requests are denied, and those that run are told to stop and
+        are booked. No trial is claimed, no pay-as-you-go enabled, no reservation bought and no service created for it any
+        more. Reservations run on to their end. Nothing happens where it is retired already.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreModel(
+        self,
+        request: _catalog_service_pb2.RestoreModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.RestoreModelResponse, _abc.Awaitable[_catalog_service_pb2.RestoreModelResponse]]:
+        """Ends a model's retirement: its services run again, unless something else stops them. Nothing happens where it is not
+        retired.
         """
 
     @_abc_1.abstractmethod

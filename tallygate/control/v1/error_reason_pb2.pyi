@@ -110,6 +110,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
     ERROR_REASON_PRICE_IN_EFFECT: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION: the price has taken effect, and requests may have it; publish another one. Metadata: `price`."""
+    ERROR_REASON_MODEL_RETIRED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the model is retired, and nothing is begun on it; take another one. Metadata: `model`."""
+    ERROR_REASON_ACCOUNT_CLOSED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: the account is closed, and nothing is begun in it. Metadata: `account`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the control service, domain `tallygate`, there without the prefix ERROR_REASON_."""
@@ -202,4 +206,8 @@ ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 39
 """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
 ERROR_REASON_PRICE_IN_EFFECT: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION: the price has taken effect, and requests may have it; publish another one. Metadata: `price`."""
+ERROR_REASON_MODEL_RETIRED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the model is retired, and nothing is begun on it; take another one. Metadata: `model`."""
+ERROR_REASON_ACCOUNT_CLOSED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: the account is closed, and nothing is begun in it. Metadata: `account`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -29,13 +29,19 @@ class _ServiceActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Service
     SERVICE_ACTION_UNSPECIFIED: _ServiceAction.ValueType  # 0
     """Never used."""
     SERVICE_ACTION_CLAIM_FREE_TRIAL: _ServiceAction.ValueType  # 1
-    """LifecycleService.ClaimFreeTrial: the model offers a trial, and no service of the account has claimed it."""
+    """LifecycleService.ClaimFreeTrial: the model offers a trial and is not retired, the account is open, and no service of it
+    has claimed the trial.
+    """
     SERVICE_ACTION_ENABLE_POSTPAID: _ServiceAction.ValueType  # 2
-    """LifecycleService.EnablePostpaid: it is not enabled, and the model has a price in force."""
+    """LifecycleService.EnablePostpaid: it is not enabled, the model has a price in force and is not retired, and the account
+    is open.
+    """
     SERVICE_ACTION_DISABLE_POSTPAID: _ServiceAction.ValueType  # 3
     """LifecycleService.DisablePostpaid: it is enabled."""
     SERVICE_ACTION_PURCHASE_RESERVATION: _ServiceAction.ValueType  # 4
-    """LifecycleService.PurchaseReservation: it is a custom service, and the model sells reserved capacity."""
+    """LifecycleService.PurchaseReservation: it is a custom service, the model sells reserved capacity and is not retired, and
+    the account is open.
+    """
     SERVICE_ACTION_CANCEL_RESERVATION: _ServiceAction.ValueType  # 5
     """LifecycleService.CancelReservation: a reservation is active."""
     SERVICE_ACTION_SUSPEND: _ServiceAction.ValueType  # 6
@@ -50,6 +56,10 @@ class _ServiceActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Service
     """AccountService.TopUpAccount: the account is overdue, and that stops the service."""
     SERVICE_ACTION_PUBLISH_PRICE: _ServiceAction.ValueType  # 11
     """CatalogService.PublishPrice: the model has no price in force."""
+    SERVICE_ACTION_RESTORE_MODEL: _ServiceAction.ValueType  # 12
+    """CatalogService.RestoreModel: the model is retired."""
+    SERVICE_ACTION_REOPEN_ACCOUNT: _ServiceAction.ValueType  # 13
+    """AccountService.ReopenAccount: the account is closed."""
 
 class ServiceAction(_ServiceAction, metaclass=_ServiceActionEnumTypeWrapper):
     """What people do about a service, each by one RPC."""
@@ -57,13 +67,19 @@ class ServiceAction(_ServiceAction, metaclass=_ServiceActionEnumTypeWrapper):
 SERVICE_ACTION_UNSPECIFIED: ServiceAction.ValueType  # 0
 """Never used."""
 SERVICE_ACTION_CLAIM_FREE_TRIAL: ServiceAction.ValueType  # 1
-"""LifecycleService.ClaimFreeTrial: the model offers a trial, and no service of the account has claimed it."""
+"""LifecycleService.ClaimFreeTrial: the model offers a trial and is not retired, the account is open, and no service of it
+has claimed the trial.
+"""
 SERVICE_ACTION_ENABLE_POSTPAID: ServiceAction.ValueType  # 2
-"""LifecycleService.EnablePostpaid: it is not enabled, and the model has a price in force."""
+"""LifecycleService.EnablePostpaid: it is not enabled, the model has a price in force and is not retired, and the account
+is open.
+"""
 SERVICE_ACTION_DISABLE_POSTPAID: ServiceAction.ValueType  # 3
 """LifecycleService.DisablePostpaid: it is enabled."""
 SERVICE_ACTION_PURCHASE_RESERVATION: ServiceAction.ValueType  # 4
-"""LifecycleService.PurchaseReservation: it is a custom service, and the model sells reserved capacity."""
+"""LifecycleService.PurchaseReservation: it is a custom service, the model sells reserved capacity and is not retired, and
+the account is open.
+"""
 SERVICE_ACTION_CANCEL_RESERVATION: ServiceAction.ValueType  # 5
 """LifecycleService.CancelReservation: a reservation is active."""
 SERVICE_ACTION_SUSPEND: ServiceAction.ValueType  # 6
@@ -78,6 +94,10 @@ SERVICE_ACTION_TOP_UP_ACCOUNT: ServiceAction.ValueType  # 10
 """AccountService.TopUpAccount: the account is overdue, and that stops the service."""
 SERVICE_ACTION_PUBLISH_PRICE: ServiceAction.ValueType  # 11
 """CatalogService.PublishPrice: the model has no price in force."""
+SERVICE_ACTION_RESTORE_MODEL: ServiceAction.ValueType  # 12
+"""CatalogService.RestoreModel: the model is retired."""
+SERVICE_ACTION_REOPEN_ACCOUNT: ServiceAction.ValueType  # 13
+"""AccountService.ReopenAccount: the account is closed."""
 Global___ServiceAction: _TypeAlias = ServiceAction  # noqa: Y015
 
 class _CredentialPolicy:
@@ -186,6 +206,10 @@ class _StopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopReason
     """An operator suspended it. Remedy: ResumeInferenceService."""
     STOP_REASON_NO_PRICE: _StopReason.ValueType  # 7
     """Money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
+    STOP_REASON_MODEL_RETIRED: _StopReason.ValueType  # 8
+    """The model is retired. Remedy: RestoreModel."""
+    STOP_REASON_ACCOUNT_CLOSED: _StopReason.ValueType  # 9
+    """The account is closed. Remedy: ReopenAccount."""
 
 class StopReason(_StopReason, metaclass=_StopReasonEnumTypeWrapper):
     """Why a service is stopped."""
@@ -206,6 +230,10 @@ STOP_REASON_SUSPENDED: StopReason.ValueType  # 6
 """An operator suspended it. Remedy: ResumeInferenceService."""
 STOP_REASON_NO_PRICE: StopReason.ValueType  # 7
 """Money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
+STOP_REASON_MODEL_RETIRED: StopReason.ValueType  # 8
+"""The model is retired. Remedy: RestoreModel."""
+STOP_REASON_ACCOUNT_CLOSED: StopReason.ValueType  # 9
+"""The account is closed. Remedy: ReopenAccount."""
 Global___StopReason: _TypeAlias = StopReason  # noqa: Y015
 
 class _BillingMode:

@@ -30,7 +30,7 @@ class _TrialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialState
     TRIAL_STATE_UNSPECIFIED: _TrialState.ValueType  # 0
     """Never used."""
     TRIAL_STATE_NOT_OFFERED: _TrialState.ValueType  # 1
-    """The model offers none, and none was claimed."""
+    """There is none to claim, and none was claimed: the model offers none or is retired, or the account is closed."""
     TRIAL_STATE_CLAIMABLE: _TrialState.ValueType  # 2
     """It can be claimed."""
     TRIAL_STATE_USABLE: _TrialState.ValueType  # 3
@@ -44,7 +44,7 @@ class TrialState(_TrialState, metaclass=_TrialStateEnumTypeWrapper):
 TRIAL_STATE_UNSPECIFIED: TrialState.ValueType  # 0
 """Never used."""
 TRIAL_STATE_NOT_OFFERED: TrialState.ValueType  # 1
-"""The model offers none, and none was claimed."""
+"""There is none to claim, and none was claimed: the model offers none or is retired, or the account is closed."""
 TRIAL_STATE_CLAIMABLE: TrialState.ValueType  # 2
 """It can be claimed."""
 TRIAL_STATE_USABLE: TrialState.ValueType  # 3

@@ -39,6 +39,7 @@ class Model(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`. The id is `[a-z0-9][a-z0-9._-]{0,62}` and is never reused."""
     uid: _builtins.str
@@ -79,6 +80,10 @@ class Model(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the model's settings were last changed. Output only."""
 
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when the model is retired: its services take no new requests; absent while it is not. Output only."""
+
     def __init__(
         self,
         *,
@@ -95,10 +100,11 @@ class Model(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         output_tokens_max: _builtins.int = ...,
         whole_output_tokens_default: _builtins.int = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current_price", b"current_price", "reservation_price", b"reservation_price", "trial_offer", b"trial_offer", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current_price", b"current_price", "reservation_price", b"reservation_price", "retire_time", b"retire_time", "trial_offer", b"trial_offer", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "currency_code", b"currency_code", "current_price", b"current_price", "display_name", b"display_name", "name", b"name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "uid", b"uid", "update_time", b"update_time", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "currency_code", b"currency_code", "current_price", b"current_price", "display_name", b"display_name", "name", b"name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "retire_time", b"retire_time", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "uid", b"uid", "update_time", b"update_time", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,14 @@ class _EventCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventCause
     """The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
     EVENT_CAUSE_PRICE_TOOK_EFFECT: _EventCause.ValueType  # 16
     """The model has a price in force again: PublishPrice, or the time of one that was published before."""
+    EVENT_CAUSE_MODEL_RETIRED: _EventCause.ValueType  # 17
+    """RetireModel. The control service works through the model's services by itself."""
+    EVENT_CAUSE_MODEL_RESTORED: _EventCause.ValueType  # 18
+    """RestoreModel. Likewise."""
+    EVENT_CAUSE_ACCOUNT_CLOSED: _EventCause.ValueType  # 19
+    """CloseAccount."""
+    EVENT_CAUSE_ACCOUNT_REOPENED: _EventCause.ValueType  # 20
+    """ReopenAccount."""
 
 class EventCause(_EventCause, metaclass=_EventCauseEnumTypeWrapper):
     """What brought a change about."""
@@ -99,6 +107,14 @@ EVENT_CAUSE_CLOCK_SET_BACK: EventCause.ValueType  # 15
 """The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
 EVENT_CAUSE_PRICE_TOOK_EFFECT: EventCause.ValueType  # 16
 """The model has a price in force again: PublishPrice, or the time of one that was published before."""
+EVENT_CAUSE_MODEL_RETIRED: EventCause.ValueType  # 17
+"""RetireModel. The control service works through the model's services by itself."""
+EVENT_CAUSE_MODEL_RESTORED: EventCause.ValueType  # 18
+"""RestoreModel. Likewise."""
+EVENT_CAUSE_ACCOUNT_CLOSED: EventCause.ValueType  # 19
+"""CloseAccount."""
+EVENT_CAUSE_ACCOUNT_REOPENED: EventCause.ValueType  # 20
+"""ReopenAccount."""
 Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final

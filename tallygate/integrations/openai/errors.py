@@ -69,6 +69,9 @@ MEANINGS = {
     "POSTPAID_DISABLED": _FORBIDDEN,
     "SUSPENDED": _FORBIDDEN,
     "NO_PRICE": _FORBIDDEN,
+    "ACCOUNT_CLOSED": _FORBIDDEN,
+    # Somebody has to use another model.
+    "MODEL_RETIRED": _Meaning(404, "invalid_request_error", param="model"),
     # Whatever is wrong with the key, or with its use here.
     "CREDENTIAL_INVALID": _UNKNOWN_KEY,
     # It passes by itself, within seconds.

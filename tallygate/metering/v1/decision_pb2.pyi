@@ -103,6 +103,10 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """Refused: a budget's amount for this period is used up, or less is left than the request needs. Not retryable before
     `budget.end_time`, unless somebody raises it.
     """
+    DECISION_REASON_MODEL_RETIRED: _DecisionReason.ValueType  # 23
+    """Refused: the model is retired."""
+    DECISION_REASON_ACCOUNT_CLOSED: _DecisionReason.ValueType  # 24
+    """Refused: the account is closed."""
     DECISION_REASON_CONTROL_UNREACHABLE: _DecisionReason.ValueType  # 40
     """Could not tell: the control service did not answer in time, and the leases at hand do not suffice."""
     DECISION_REASON_STORAGE_UNAVAILABLE: _DecisionReason.ValueType  # 41
@@ -168,6 +172,10 @@ DECISION_REASON_BUDGET_EXCEEDED: DecisionReason.ValueType  # 22
 """Refused: a budget's amount for this period is used up, or less is left than the request needs. Not retryable before
 `budget.end_time`, unless somebody raises it.
 """
+DECISION_REASON_MODEL_RETIRED: DecisionReason.ValueType  # 23
+"""Refused: the model is retired."""
+DECISION_REASON_ACCOUNT_CLOSED: DecisionReason.ValueType  # 24
+"""Refused: the account is closed."""
 DECISION_REASON_CONTROL_UNREACHABLE: DecisionReason.ValueType  # 40
 """Could not tell: the control service did not answer in time, and the leases at hand do not suffice."""
 DECISION_REASON_STORAGE_UNAVAILABLE: DecisionReason.ValueType  # 41

@@ -17,6 +17,7 @@ from control_service.domain.service_action import OfferedService, ServiceAction
 from control_service.domain.status import PostpaidState, StopReason
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.catalogue import NewPrice, publish_price
+from control_service.usecases.people.closing import set_closed, set_retired
 from control_service.usecases.people.model_offers import ModelOfferView, OfferQuery, list_model_offers, with_offer
 from control_service.usecases.people.payments import pay
 from control_service.usecases.people.reservations import cancel, purchase
@@ -76,6 +77,8 @@ OF_OTHERS: dict[ServiceAction, Try] = {
     ServiceAction.PUBLISH_PRICE: lambda tx, _, service, act: publish_price(
         tx, service.model_id, NewPrice(None, 1, 1, 1, 1, 1), act
     ),
+    ServiceAction.RESTORE_MODEL: lambda tx, _, service, act: set_retired(tx, service.model_id, act, retired=False),
+    ServiceAction.REOPEN_ACCOUNT: lambda tx, account, _, act: set_closed(tx, account, act, closed=False),
 }
 
 
@@ -136,6 +139,8 @@ def acts(desk: Desk, rng: random.Random) -> list[Callable[[str], Awaitable[Any]]
         lambda service_id: desk.cancel(1, service_id),
         lambda _: desk.pay(rng.choice((MONEY_NANOS, -2 * MONEY_NANOS))),
         lambda _: desk.publish_price(),
+        lambda _: desk.retire(retired=rng.random() < 0.5),
+        lambda _: desk.close_account(closed=rng.random() < 0.5),
         wait,
     ]
 
@@ -213,6 +218,22 @@ async def test_offers_say_where_the_trial_is(desk: Desk) -> None:
         (seen,) = await offers(desk, sight=Sight(teams=frozenset({("acme", team_id)})))
         assert (seen.trial_state, seen.default_service) == (TrialState.OVER, None)
         assert (seen.trial_service.service_id if seen.trial_service else None) == service_id
+
+
+async def test_nothing_is_offered_of_a_retired_model_or_to_a_closed_account(desk: Desk) -> None:
+    """What takes it back is all that is left to begin with."""
+    await desk.publish_price()
+    for end, taken_back in (
+        (desk.retire, ServiceAction.RESTORE_MODEL),
+        (desk.close_account, ServiceAction.REOPEN_ACCOUNT),
+    ):
+        await end()
+        (offer,) = await offers(desk)
+        assert offer.trial_state is TrialState.NOT_OFFERED
+        await check(desk, DEFAULT)
+        remedies = (await shown(desk, DEFAULT)).remedies
+        assert remedies.pop(None) == ()
+        assert (taken_back,) in remedies.values()
 
 
 async def test_offers_have_the_default_service_as_the_service_itself_does(desk: Desk) -> None:

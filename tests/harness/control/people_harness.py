@@ -29,6 +29,7 @@ from control_service.usecases.people.catalogue import (
     publish_price,
     withdraw_price,
 )
+from control_service.usecases.people.closing import set_closed, set_retired
 from control_service.usecases.people.lifecycle import (
     InitialBilling,
     PurchaseView,
@@ -96,6 +97,12 @@ class Desk:
 
     async def withdraw_price(self, version: int, model_id: str = "llama") -> Price:
         return await self.of_globals(lambda tx, act: withdraw_price(tx, model_id, version, act))
+
+    async def retire(self, model_id: str = "llama", *, retired: bool = True) -> ModelView:
+        return await self.of_globals(lambda tx, act: set_retired(tx, model_id, act, retired=retired))
+
+    async def close_account(self, *, closed: bool = True) -> Account:
+        return await self.of_account(lambda tx, account, act: set_closed(tx, account, act, closed=closed))
 
     async def pay(self, amount_nanos: int) -> BookedLine:
         kind = LedgerEntryKind.TOP_UP if amount_nanos > 0 else LedgerEntryKind.ADJUSTMENT

@@ -62,6 +62,8 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     accounts.UpdateAccountRequest(name=ACCOUNT, display_name="Acme", credit_limit_nanos=1),
     accounts.TopUpAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Paid", idempotency_key="top-up"),
     accounts.AdjustAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Refund"),
+    accounts.CloseAccountRequest(name="accounts/new"),
+    accounts.ReopenAccountRequest(name="accounts/new"),
     accounts.ListLedgerEntriesRequest(account=ACCOUNT, inference_service=SERVICE),
     accounts.GetStatementRequest(account=ACCOUNT, time_zone="Europe/Berlin"),
     catalogue.CreateModelRequest(
@@ -86,6 +88,8 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         output_nanos_per_million_tokens=1,
         effective_time=Timestamp(seconds=4_000_000_000),
     ),
+    catalogue.RetireModelRequest(name="models/new"),
+    catalogue.RestoreModelRequest(name="models/new"),
     catalogue.WithdrawPriceRequest(name=f"{MODEL}/prices/2"),
     catalogue.ListPricesRequest(model=MODEL, page_size=1),
     alerts.ListAlertsRequest(account=ACCOUNT, kinds=[alert_pb2.ALERT_KIND_ACCOUNT_OVERDUE]),

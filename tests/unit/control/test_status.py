@@ -40,6 +40,10 @@ HOLDS: dict[StopReason, Callable[[Facts], bool]] = {
     ),
     # An operator suspended it.
     StopReason.SUSPENDED: lambda f: f.suspended,
+    # An operator retired its model.
+    StopReason.MODEL_RETIRED: lambda f: f.model_retired,
+    # An operator closed its account.
+    StopReason.ACCOUNT_CLOSED: lambda f: f.account_closed,
     # Money would have to pay, and nobody can say how much.
     StopReason.NO_PRICE: lambda f: all(
         (
@@ -63,10 +67,11 @@ def combinations() -> Iterator[Facts]:
     booleans = (False, True)
     trials = [(False, False, False), *((True, *rest) for rest in itertools.product(booleans, booleans))]
     reservations = [(False, False), (True, False), (True, True)]
-    for trial, reservation, postpaid, overdue, policy, suspended, told, deleted, priced in itertools.product(
-        trials, reservations, PostpaidState, booleans, OverduePolicy, booleans, booleans, booleans, booleans
-    ):
-        yield Facts(*trial, postpaid, *reservation, overdue, policy, suspended, told, deleted, priced)
+    states = itertools.product(trials, reservations, PostpaidState, booleans, OverduePolicy)
+    rest = list(itertools.product(booleans, repeat=6))
+    for (trial, reservation, postpaid, overdue, policy), flags in itertools.product(states, rest):
+        suspended, told, deleted, priced, retired, closed = flags
+        yield Facts(*trial, postpaid, *reservation, overdue, policy, suspended, told, deleted, priced, retired, closed)
 
 
 def expected_status(facts: Facts, reasons: frozenset[StopReason]) -> Status:
@@ -81,9 +86,9 @@ def expected_status(facts: Facts, reasons: frozenset[StopReason]) -> Status:
 
 
 def test_every_combination_of_facts() -> None:
-    """Status, stop reasons and billing modes are what the page says, for each of the 2,880 combinations of facts."""
+    """Status, stop reasons and billing modes are what the page says, for each of the 11,520 combinations of facts."""
     everything = list(combinations())
-    assert len(everything) == 5 * 3 * 3 * 2 * 2 * 2 * 2 * 2 * 2
+    assert len(everything) == 5 * 3 * 3 * 2 * 2 * 2**6
     for facts in everything:
         reasons = frozenset(reason for reason, holds in HOLDS.items() if holds(facts) and not facts.deleted)
         modes = frozenset(mode for mode, shown in SHOWN.items() if shown(facts) and not facts.deleted)
