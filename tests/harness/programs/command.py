@@ -70,7 +70,7 @@ def tallygate(*arguments: str, variables: Mapping[str, str] | None = None) -> Sa
         check=False,
         capture_output=True,
         text=True,
-        env={**_environment(), **(variables or {})},
+        env={**environment(), **(variables or {})},
     )
     return Said(done.returncode, done.stdout, done.stderr)
 
@@ -86,7 +86,7 @@ def up(data_dir: Path, *options: str, variables: Mapping[str, str] | None = None
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**_environment(), **(variables or {})},
+        env={**environment(), **(variables or {})},
     )
     assert process.stdout is not None
     try:
@@ -98,7 +98,7 @@ def up(data_dir: Path, *options: str, variables: Mapping[str, str] | None = None
         process.stdout.close()
 
 
-def _environment() -> dict[str, str]:
-    """Without what the tester's shell and contexts say of another pair."""
+def environment() -> dict[str, str]:
+    """Variables of programs that a test starts: without what the tester's shell and contexts say of another pair."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")}
     return {**others, "TALLYGATE_CONFIG_DIR": os.devnull}

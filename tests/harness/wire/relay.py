@@ -12,10 +12,14 @@ CHUNK_BYTES = 65_536
 class Relay:
     target: str
     address: str = ""
+    is_away: bool = False
     relaying: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both ways of one connection, until either side ends it."""
+        """Both ways of one connection, until either side ends it. While the target is away, none comes about."""
+        if self.is_away:
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         self.relaying.add(task)
@@ -36,6 +40,15 @@ class Relay:
         """Breaks every connection, with whatever is on its way."""
         for task in self.relaying:
             task.cancel()
+
+    def leave(self) -> None:
+        """Nobody reaches the target until it comes back."""
+        self.is_away = True
+        self.cut()
+
+    def come_back(self) -> None:
+        """The target can be reached again."""
+        self.is_away = False
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

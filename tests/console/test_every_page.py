@@ -1,0 +1,44 @@
+"""What holds of each page in a browser: anybody can use it, on any screen, in light and dark."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.routing import Route
+
+from tests.harness.console.addresses import address, routes, words
+from tests.harness.console.axe import found_by_axe
+from tests.harness.console.shop import Shop
+from tests.harness.console.visitor import Visitor
+from tests.harness.tenants.tenant import Tenant
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WIDER_PX = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+UNLOCAL = """() => [...document.querySelectorAll('time')]
+    .filter(one => !one.dataset.local || !one.title.endsWith('UTC')).length"""
+
+
+async def look_at(visitor: Visitor, path: str, status: int = 200) -> None:
+    """At a page, as everybody who may come."""
+    assert await visitor.go(path) == status
+    for scheme, width in (("light", 1_600), ("dark", 360)):
+        await visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        await visitor.page.set_viewport_size({"width": width, "height": 900})
+        assert await visitor.page.evaluate(WIDER_PX) == 0, f"{path} scrolls sideways at {width} px"
+        assert await found_by_axe(visitor.page) == [], f"{path} in {scheme} at {width} px"
+    assert await visitor.page.evaluate(UNLOCAL) == 0
+    assert await visitor.page.title()
+    assert await visitor.page.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("route", routes(), ids=lambda route: route.path)
+async def test_anybody_can_use_each_page(visitor: Visitor, shop: Shop, lived: Tenant, route: Route) -> None:
+    """Axe finds nothing serious, nothing is cut off at 360 px, times are local, the browser complains of nothing."""
+    await visitor.be(shop.town.operator)
+    await look_at(visitor, address(route, words(lived, lived)))
+
+
+@pytest.mark.parametrize(("path", "status"), [("/sign-in", 200), ("/no-such-page", 404)])
+async def test_anybody_can_use_the_pages_around(visitor: Visitor, path: str, status: int) -> None:
+    """The same of those that are seen without a session."""
+    await look_at(visitor, path, status)
