@@ -13,8 +13,8 @@ CONTRACT := tests/wire/released_contract.binpb
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
-	$(BIN)/tallygate demo
+demo: .venv/cli $(if $(CONSOLE),.venv/console)  ## both services, a simulated inference server, and what it cost, in one terminal; CONSOLE=1 with pages in the browser
+	$(BIN)/tallygate demo $(if $(CONSOLE),--console)
 
 test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. COMPILED=1, also below: of what `make compiled` builds
 	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
@@ -100,6 +100,10 @@ clean:  ## delete what make has built: .venv and build
 		{ echo "Tallygate needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+	@touch $@
+
+.venv/console: .venv/cli
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[console]'
 	@touch $@
 
 .venv/release: .venv/cli

@@ -1,4 +1,4 @@
-"""The two services as processes: started in order, watched, stopped in order."""
+"""The two services as processes, and the console where it is asked for: started in order, watched, stopped in order."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class ServiceProcess:
     def __init__(self, name: str, process: Process, log: Log) -> None:
         self.name = name
         self.address = ""
+        self._whom = f"the {name}" if name == "console" else f"the {name} service"
         self._process = process
         self._log = log
         self._last_line = ""
@@ -58,13 +59,21 @@ class ServiceProcess:
 
     @classmethod
     async def start(
-        cls, module: str, arguments: Sequence[str], log: Log, variables: Mapping[str, str] | None = None
+        cls,
+        module: str,
+        arguments: Sequence[str],
+        log: Log,
+        variables: Mapping[str, str] | None = None,
+        *,
+        name: str = "",
     ) -> ServiceProcess:
         """Starts `python -m MODULE` and waits until it serves. Raises ProgramEndedError if it ends instead.
 
-        `variables`: settings in its environment, since everybody on a machine may read a program's options.
+        `variables`: settings in its environment, since everybody on a machine may read a program's options. `name`: of
+        a program which is no service, and is not asked for its health.
         """
-        name = module.removesuffix("_service")
+        is_service = not name
+        name = name or module.removesuffix("_service")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
             stdout=PIPE,
@@ -76,10 +85,11 @@ class ServiceProcess:
         try:
             async with asyncio.timeout(START_S):
                 service.address = await service._read_address()
-                await service._until_healthy()
+                if is_service:
+                    await service._until_healthy()
         except TimeoutError:
             await service.stop()
-            raise ProgramEndedError(f"the {name} service did not serve within {START_S} s") from None
+            raise ProgramEndedError(f"{service._whom} did not serve within {START_S} s") from None
         except BaseException:
             await service.stop()
             raise
@@ -95,7 +105,7 @@ class ServiceProcess:
         status = await self._process.wait()
         await self._reader
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        return f"the {self.name} service {how}" + (f": {self._last_line}" if self._last_line else "")
+        return f"{self._whom} {how}" + (f": {self._last_line}" if self._last_line else "")
 
     async def stop(self) -> None:
         """Asks it to end and waits; one that does not is killed."""
@@ -144,7 +154,10 @@ class ServiceProcess:
 
 @dataclass(frozen=True, slots=True)
 class PairOptions:
-    """Where the pair listens and where it keeps its data; a database URL goes before the data directory."""
+    """Where the pair listens and where it keeps its data; a database URL goes before the data directory.
+
+    `console`: where the console listens in front of it; empty for none.
+    """
 
     data_dir: str
     control: str
@@ -153,6 +166,7 @@ class PairOptions:
     metering_database_url: str = field(default="", repr=False)
     log_format: str = "text"
     has_auth: bool = False
+    console: str = ""
 
     def control_arguments(self, *, is_check: bool = False) -> list[str]:
         """The control service's options. `is_check`: a pepper that nobody needs to prove anything is not made yet."""
@@ -174,10 +188,19 @@ class PairOptions:
         proof = ["--auth", "--control-token-file", str(Path(self.data_dir) / NODE_FILE)] if self.has_auth else []
         return ["--listen", self.metering, "--control", control, *proof, *self._common]
 
+    def console_arguments(self, control: str, metering: str) -> list[str]:
+        """The console's options. `control`, `metering`: where the pair serves."""
+        return ["console", "--listen", self.console, "--control", control, "--metering", metering]
+
+    @property
+    def console_variables(self) -> dict[str, str]:
+        """Settings of the console in its environment; what somebody logged in to by a context is another pair."""
+        return {"TALLYGATE_CONFIG_DIR": os.devnull, **({"TALLYGATE_CA": ca} if (ca := _ca_file()) else {})}
+
     @property
     def variables(self) -> dict[str, str]:
         """Settings of both in their environment."""
-        ca = str(_channels().security.ca_file)
+        ca = _ca_file()
         link = {"TALLYGATE_CONTROL_CA": ca} if ca and not os.environ.get("TALLYGATE_CONTROL_CA") else {}
         return {
             "TALLYGATE_CONTROL_DATABASE_URL": self.control_database_url,
@@ -192,10 +215,11 @@ class PairOptions:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both services, serving."""
+    """Both services, serving, and the console where there is one."""
 
     control: ServiceProcess
     metering: ServiceProcess
+    console: ServiceProcess | None = None
 
     @classmethod
     async def start(cls, options: PairOptions, log: Log) -> Pair:
@@ -209,20 +233,26 @@ class Pair:
         await _check(options)
         make_first_secrets(Path(options.data_dir), *options.secrets)
         variables = options.variables
-        control = await ServiceProcess.start("control_service", options.control_arguments(), log, variables)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            control = await ServiceProcess.start("control_service", options.control_arguments(), log, variables)
+            stack.push_async_callback(control.stop)
             if options.has_auth:
                 await _make_node_token(options, control.address)
             arguments = options.metering_arguments(control.address)
             metering = await ServiceProcess.start("metering_service", arguments, log, variables)
-        except BaseException:
-            await control.stop()
-            raise
-        return cls(control, metering)
+            stack.push_async_callback(metering.stop)
+            console = await _start_console(options, control.address, metering.address, log) if options.console else None
+            stack.pop_all()
+        return cls(control, metering, console)
+
+    @property
+    def _in_the_order_of_their_end(self) -> list[ServiceProcess]:
+        """The console, then metering, so that it can give back what it has on lease, then control."""
+        return [process for process in (self.console, self.metering, self.control) if process is not None]
 
     async def ended(self) -> str:
         """Waits until one of them ends; returns how, in a sentence."""
-        waits = [asyncio.create_task(service.ended()) for service in (self.metering, self.control)]
+        waits = [asyncio.create_task(process.ended()) for process in self._in_the_order_of_their_end]
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -231,9 +261,14 @@ class Pair:
                 wait.cancel()
 
     async def stop(self) -> None:
-        """Stops metering, so that it can give back what it has on lease, then control."""
-        await self.metering.stop()
-        await self.control.stop()
+        """Stops all of them."""
+        for process in self._in_the_order_of_their_end:
+            await process.stop()
+
+
+async def _start_console(options: PairOptions, control: str, metering: str, log: Log) -> ServiceProcess:
+    arguments = options.console_arguments(control, metering)
+    return await ServiceProcess.start("tallygate.cli", arguments, log, options.console_variables, name="console")
 
 
 async def _make_node_token(options: PairOptions, control: str) -> None:
@@ -250,6 +285,11 @@ def _channels() -> Channels:
         return Channels(pair_security())
     except ValueError as error:
         raise ProgramEndedError(str(error)) from error
+
+
+def _ca_file() -> str:
+    """The authority that services which were started here are known by; empty in plain text."""
+    return str(_channels().security.ca_file or "")
 
 
 async def _check(options: PairOptions) -> None:

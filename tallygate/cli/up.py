@@ -1,4 +1,4 @@
-"""`tallygate up`: both services on one machine, until told to stop."""
+"""`tallygate up`: both services on one machine, and the console where it is asked for, until told to stop."""
 
 from __future__ import annotations
 
@@ -31,9 +31,21 @@ def up(
     auth: Annotated[
         bool, typer.Option("--auth", help="Ask callers for proof; the operator's token is made in the data directory.")
     ] = False,
+    console: Annotated[bool, typer.Option("--console", help="Run the console, too: pages in the browser.")] = False,
+    console_listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", envvar="TALLYGATE_CONSOLE_LISTEN", help="Where browsers connect.")
+    ] = "127.0.0.1:7080",
 ) -> None:
     """Runs the control service and a metering node; Ctrl-C stops both."""
-    options = PairOptions(data_dir, control, metering, control_database_url, metering_database_url, has_auth=auth)
+    options = PairOptions(
+        data_dir,
+        control,
+        metering,
+        control_database_url,
+        metering_database_url,
+        has_auth=auth,
+        console=console_listen if console else "",
+    )
     trouble = asyncio.run(_run(options))
     if trouble:
         fail(trouble)
@@ -69,11 +81,16 @@ async def _run(options: PairOptions) -> str:
 def _welcome(pair: Pair, options: PairOptions) -> None:
     out.print(f"[bold]control[/]   {pair.control.address}")
     out.print(f"[bold]metering[/]  {pair.metering.address}")
+    token = Path(options.data_dir) / OPERATOR_FILE
+    if pair.console is not None:
+        out.print(f"[bold]console[/]   {pair.console.address}")
+    if pair.console is not None and options.has_auth:
+        out.print("sign in    ", end="")
+        out.print(f"with the token in {token}", markup=False)
     out.print("try        ", end="")
     ca = pair_security().ca_file
     how = f"-cacert {ca}" if ca else "-plaintext"
     if options.has_auth:
-        token = Path(options.data_dir) / OPERATOR_FILE
         how += f' -H "authorization: Bearer $(cat {token})"'
     out.print(f"grpcurl {how} {pair.control.address} tallygate.control.v1.AccountService/ListAccounts", markup=False)
     out.file.flush()

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.routing import Route
-from tallygate.console.pages import PAGES
 
+from tallygate.console.pages import PAGES
 from tests.harness.tenants.tenant import MODEL, Tenant
 
 PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
