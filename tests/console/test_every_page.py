@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import pytest
 from starlette.routing import Route
 
@@ -13,6 +15,8 @@ from tests.harness.tenants.tenant import Tenant
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+LOOKS: Final[list[tuple[Literal["light", "dark"], int]]] = [("light", 1_600), ("dark", 360)]
+"""Ways to look at a page: the colours, and the width in CSS pixels."""
 WIDER_PX = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 UNLOCAL = """() => [...document.querySelectorAll('time')]
     .filter(one => !one.dataset.local || !one.title.endsWith('UTC')).length"""
@@ -21,7 +25,7 @@ UNLOCAL = """() => [...document.querySelectorAll('time')]
 async def look_at(visitor: Visitor, path: str, status: int = 200) -> None:
     """At a page, as everybody who may come."""
     assert await visitor.go(path) == status
-    for scheme, width in (("light", 1_600), ("dark", 360)):
+    for scheme, width in LOOKS:
         await visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await visitor.page.set_viewport_size({"width": width, "height": 900})
         assert await visitor.page.evaluate(WIDER_PX) == 0, f"{path} scrolls sideways at {width} px"
