@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
 _SPARK_HEIGHT: Final = 24
 _SPARK_STEP: Final = 5
 _SPARK_BAR: Final = 4
+_WIDTH: Final = 720
+_HEIGHT: Final = 160
+_LEFT: Final = 90
+_TOP: Final = 8
+_LABELS_MAX: Final = 6
+_QUARTERS: Final = 4
 
 
 def sparkline(values: Sequence[int], said: str) -> Markup:
@@ -37,5 +43,67 @@ def bar(part: int, whole: int, said: str, kind: str = "") -> Markup:
     ).format(kind, said, filled)
 
 
-GLOBALS: Final[Mapping[str, Callable[..., Any]]] = {"bar": bar, "sparkline": sparkline}
+class Series(NamedTuple):
+    """Values of one kind. `kind`: the end of a class `fill-...` for its colour."""
+
+    name: str
+    kind: str
+    values: Sequence[int]
+
+
+def stacked(series: Sequence[Series], labels: Sequence[str], said: str) -> Markup:
+    """Bars of several kinds on top of each other, one for each label, with what each has in its title."""
+    totals = [sum(values) for values in zip(*(one.values for one in series), strict=True)]
+    highest = max(totals, default=0)
+    step = _WIDTH / max(1, len(labels))
+    shapes = [_grid_line(highest, quarter) for quarter in range(5)]
+    for index, label in enumerate(labels):
+        below = 0
+        for one in series:
+            value = one.values[index]
+            if value:
+                top = _HEIGHT * (highest - below - value) // highest
+                height = max(1, _HEIGHT * value // highest)
+                shapes.append(_block(one, index, label, (_LEFT + index * step, top + _TOP, step * 0.85, height)))
+            below += value
+    for index in range(0, len(labels), max(1, len(labels) // _LABELS_MAX)):
+        x = _LEFT + index * step
+        shapes.append(Markup('<text x="{:.1f}" y="{}">{}</text>').format(x, _TOP + _HEIGHT + 16, labels[index]))
+    size = (_LEFT + _WIDTH, _TOP + _HEIGHT + 22)
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(*size, said)
+    return head + Markup().join(shapes) + Markup("</svg>")
+
+
+def legend(series: Sequence[Series]) -> Markup:
+    """Which colour stands for what, with the sum of each."""
+    items = Markup().join(
+        Markup(
+            '<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="fill-{}" width="10" height="10"/></svg>'
+            "{} {:,}</li>"
+        ).format(one.kind, one.name, sum(one.values))
+        for one in series
+    )
+    return Markup('<ul class="legend">{}</ul>').format(items)
+
+
+def _grid_line(highest: int, quarter: int) -> Markup:
+    y = _TOP + _HEIGHT - _HEIGHT * quarter // 4
+    line = Markup('<line class="grid-line" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _LEFT + _WIDTH, y, y)
+    text = Markup('<text x="{}" y="{}" text-anchor="end">{:,}</text>').format(_LEFT - 6, y + 4, highest * quarter // 4)
+    return line + text if highest >= _QUARTERS or quarter == 0 else line
+
+
+def _block(one: Series, index: int, label: str, box: tuple[float, int, float, int]) -> Markup:
+    """One value: a rectangle (left, top, width, height)."""
+    return Markup(
+        '<rect class="fill-{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}: {} {:,}</title></rect>'
+    ).format(one.kind, *box, label, one.name, one.values[index])
+
+
+GLOBALS: Final[Mapping[str, Callable[..., Any]]] = {
+    "bar": bar,
+    "legend": legend,
+    "sparkline": sparkline,
+    "stacked": stacked,
+}
 """Charts by their names in templates."""

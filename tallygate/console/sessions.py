@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from tallygate._server.clock import NS_PER_US, Clock
 from tallygate.console.caller import Caller
@@ -19,8 +19,11 @@ WHOLE_LIFE_S: Final = 12 * 60 * 60
 """Number of seconds after which any session has ended."""
 NOTICES_MAX: Final = 8
 """Maximum number of notices that wait for the next page."""
+READ_MAX: Final = 8
+"""Maximum number of answers that a session keeps for some seconds."""
 NS_PER_S: Final = 1_000_000_000
 
+Answer = TypeVar("Answer")
 RandomText = Callable[[], str]
 """Gives a text that nobody can guess."""
 
@@ -48,11 +51,25 @@ class Session:
     account: str = ""
     copies: Copies = field(default_factory=Copies)
     _notices: dict[str, str] = field(default_factory=dict)
+    _read: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict)
 
     def say(self, key: str, notice: str) -> None:
         """Has the next page say what was done; what was done once, under one key, is said once."""
         if len(self._notices) < NOTICES_MAX:
             self._notices[key] = notice
+
+    async def lately(self, key: str, now_ns: int, for_s: int, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What was read under this key less than so many seconds ago; else it is read now."""
+        at_ns, answer = self._read.get(key, (0, None))
+        if answer is not None and now_ns < at_ns + for_s * NS_PER_S:
+            found: Answer = answer
+            return found
+        found = await read()
+        self._read[key] = (now_ns, found)
+        self._read.move_to_end(key)
+        while len(self._read) > READ_MAX:
+            self._read.popitem(last=False)
+        return found
 
     def notices(self) -> list[str]:
         """What the next page says, which says it only once."""

@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from markupsafe import Markup
 
 from tallygate._wire.amounts import NANOS, units_text
+from tallygate.control.v1.inference_service_pb2 import InferenceService
+from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 
 _SHOWN_DECIMALS: Final = 4
 """Number of decimals of an amount that has more: the rest is in its title."""
@@ -57,9 +59,9 @@ def moment(time: Timestamp | int) -> Markup:
     return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{}">{}</time>').format(when, text, text)
 
 
-def length(duration: Duration) -> str:
+def duration(length: Duration) -> str:
     """A length of time in its greatest unit that leaves no rest: `30 days`."""
-    seconds = duration.seconds
+    seconds = length.seconds
     scale, unit = next((one for one in _LENGTHS if seconds and seconds % one[0] == 0), _LENGTHS[-1])
     count = seconds // scale
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
@@ -73,6 +75,22 @@ def enum_name(message: Message, field: str) -> str:
 def enum_names(message: Message, field: str) -> list[str]:
     """The same of a field with several values."""
     return [_name(message, field, number) for number in getattr(message, field)]
+
+
+def total(usage: TokenUsage) -> int:
+    """All tokens, of whichever kind."""
+    return (
+        usage.input_tokens
+        + usage.cached_input_tokens
+        + usage.cache_write_tokens
+        + usage.output_tokens
+        + usage.reasoning_tokens
+    )
+
+
+def action_names(service: InferenceService) -> list[str]:
+    """Names of what the caller may do about a service."""
+    return enum_names(service, "actions")
 
 
 def words(name: str) -> str:
@@ -106,15 +124,17 @@ def _grouped(units: str) -> str:
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "action_names": action_names,
     "amount": amount,
     "compact": compact,
     "enum_name": enum_name,
     "enum_names": enum_names,
     "last": last,
-    "length": length,
+    "duration": duration,
     "moment": moment,
     "percent": percent,
     "tokens": tokens,
+    "total": total,
     "words": words,
 }
 """Filters of templates, by their names there."""

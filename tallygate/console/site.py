@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallygate._server.clock import Clock
-from tallygate.console import charts, show
+from tallygate.console import actions, charts, show
 from tallygate.console.calls import Link
 from tallygate.console.nav import Nav
 from tallygate.console.sessions import RandomText, Sessions
@@ -69,6 +69,7 @@ def _environment() -> Environment:
     filters: Mapping[str, Callable[..., Any]] = show.FILTERS
     made.filters.update(filters)
     made.globals.update(charts.GLOBALS)
+    made.globals.update({"buttons": actions.buttons, "cures": actions.cures})
     made.globals["ui"] = made.get_template("ui.html").module
     return made
 

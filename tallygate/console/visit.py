@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tallygate._access.permission import Permission
+from tallygate._access.scope import Scope
 from tallygate.console.calls import CHANGE_TIMEOUT_S, READ_TIMEOUT_S, CallError
 from tallygate.console.forms import FieldError, Form
 from tallygate.console.nav import Shown, shown
@@ -111,8 +112,16 @@ class Visit:
         return self.request.query_params.get(name, default).strip()
 
     def may(self, permission: Permission, team_id: str = "") -> bool:
-        """Whether the caller has the permission in the account; the service decides in any case."""
+        """Whether the caller has the permission in the account, or in a team of it; the service decides in any case."""
         return self.session.caller.may(permission, self.account_id, team_id)
+
+    def sees_account(self, permission: Permission) -> bool:
+        """Whether the caller has the permission on the account as a whole, and not in a team of it alone."""
+        return self.session.caller.rights.allows(permission, Scope(self.account_id))
+
+    async def lately(self, key: str, for_s: int, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """An answer that may be some seconds old: for what a page that reads itself again needs less often."""
+        return await self.session.lately(f"{self.account_id} {key}", self.site.clock.monotonic_ns(), for_s, read)
 
     async def unless_away(self, call: Awaitable[Answer]) -> Answer | None:
         """The answer to a call; None where nobody answers, which the page says above what is left. Raises CallError."""

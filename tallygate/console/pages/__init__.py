@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from starlette.routing import Route
 
 from tallygate.console.nav import Nav
-from tallygate.console.pages import models
+from tallygate.console.pages import models, reservations, service, service_actions, service_forms, services
 
 
 class Page(Protocol):
@@ -21,4 +21,4 @@ class Page(Protocol):
     def ROUTES(self) -> Sequence[Route]: ...  # noqa: D102, N802
 
 
-PAGES: Final[Sequence[Page]] = (models,)
+PAGES: Final[Sequence[Page]] = (models, services, service, service_actions, reservations, service_forms)

@@ -10,7 +10,8 @@ from tallygate.control.v1 import inference_service_pb2
 from tests.harness.console.console_harness import Stage, site_of
 
 HUB = "/accounts/acme/models"
-TRIAL = "/accounts/acme/models/llama/trial"
+SERVICE = "/accounts/acme/services/default-llama"
+TRIAL = f"{SERVICE}/claim-free-trial"
 
 
 async def status(stage: Stage) -> str:
@@ -18,19 +19,21 @@ async def status(stage: Stage) -> str:
 
 
 async def test_a_trial_is_claimed_by_a_page_that_says_what_it_does(stage: Stage) -> None:
-    """Then the hub says what was done, once, and shows what is left."""
+    """Then the service's page says what was done, once, and shows what is left."""
     browser = await stage.signed_in()
     hub = await browser.get(HUB)
     assert f'href="{TRIAL}"' in hub.text
     page = await browser.get(TRIAL)
     assert "1,000 tokens of any kind" in page.text
     done = await browser.send(TRIAL, page)
-    assert (done.status_code, done.headers["location"]) == (303, HUB)
+    assert (done.status_code, done.headers["location"]) == (303, SERVICE)
+    shown = await browser.get(SERVICE)
+    assert "The free trial is claimed." in shown.text
+    assert "1,000 of 1,000 trial tokens are left" in shown.text
+    assert "is claimed" not in (await browser.get(SERVICE)).text
     hub = await browser.get(HUB)
-    assert "The free trial of models/llama is claimed: 1,000 tokens." in hub.text
     assert "1,000 of 1,000 trial tokens are left" in hub.text
     assert f'href="{TRIAL}"' not in hub.text
-    assert "is claimed" not in (await browser.get(HUB)).text
 
 
 async def test_a_refusal_is_the_services_own_sentence(stage: Stage) -> None:
@@ -51,7 +54,7 @@ async def test_two_presses_at_once_do_it_once(stage: Stage) -> None:
     page = await browser.get(TRIAL)
     first, second = await asyncio.gather(browser.send(TRIAL, page), browser.send(TRIAL, page))
     assert (first.status_code, second.status_code) == (303, 303)
-    assert (await browser.get(HUB)).text.count("is claimed") == 1
+    assert (await browser.get(SERVICE)).text.count("is claimed") == 1
 
 
 @pytest.mark.parametrize("csrf", ["", "wrong", "of another session", "é"])

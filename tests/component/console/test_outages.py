@@ -4,7 +4,7 @@ from tallygate.control.v1 import inference_service_pb2
 from tests.harness.console.console_harness import Stage
 
 HUB = "/accounts/acme/models"
-TRIAL = "/accounts/acme/models/llama/trial"
+TRIAL = "/accounts/acme/services/default-llama/claim-free-trial"
 SINCE = 'datetime="2023-11-14T22:13:20Z"'
 
 
@@ -30,7 +30,7 @@ async def test_a_page_that_was_never_read_says_so(stage: Stage) -> None:
     """It is tried again by itself; a part of it says it by its status."""
     browser = await stage.signed_in()
     with stage.control_away():
-        answer = await browser.get(f"{HUB}?alias=x")
+        answer = await browser.get("/accounts/acme/services?status=RUNNING")
         assert answer.status_code == 503
         assert "data-retry" in answer.text
         part = await browser.get(f"{HUB}?part=cards")

@@ -52,7 +52,7 @@ def test_a_time_is_in_utc_until_the_browser_says_otherwise() -> None:
 )
 def test_a_length_of_time_has_its_greatest_unit(seconds: int, text: str) -> None:
     """Without a rest."""
-    assert show.length(Duration(seconds=seconds)) == text
+    assert show.duration(Duration(seconds=seconds)) == text
 
 
 def test_words_are_those_of_the_contract() -> None:
