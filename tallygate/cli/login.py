@@ -16,9 +16,10 @@ import typer
 from tallygate._channel import Channels
 from tallygate._proxies import is_this_machine
 from tallygate._security import Security
+from tallygate._sign_in_flow import SignInError
 from tallygate.cli.console import err, literal, out, print_json
 from tallygate.cli.contexts import Context, ContextError, ContextStore, KeptToken
-from tallygate.cli.oidc_login import SignInError, sign_in
+from tallygate.cli.oidc_login import sign_in
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,

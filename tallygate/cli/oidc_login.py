@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import html
-import json
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
-from tallygate._web_address import address_problem, is_this_machine
+from tallygate._sign_in_flow import (
+    ANSWER_HEADERS,
+    TOKEN_TIMEOUT_S,
+    Answer,
+    Attempt,
+    SignInError,
+    begin,
+    check_issuer,
+    check_size,
+    code_form,
+    code_of,
+    id_token_of,
+    not_answered,
+    sign_in_page,
+)
+from tallygate._web_address import is_this_machine
 from tallygate.control.v1.token_service_pb2 import SignInIssuer
 
 BROWSER_TIMEOUT_S: Final = 300.0
 """Timeout of what a person does in the browser."""
-TOKEN_TIMEOUT_S: Final = 10.0
-"""Timeout of the issuer's answer to a code."""
-ANSWER_BYTES_MAX: Final = 256 * 1024
-"""Maximum size of that answer."""
 REQUEST_TIMEOUT_S: Final = 10.0
 """Timeout of a browser's connection that says nothing: browsers open some ahead of need."""
 RANDOM_BYTES: Final = 32
 """Number of random bytes in whatever nobody may guess."""
 
 _PATH: Final = "/callback"
-Answer = Mapping[str, str]
-"""Parameters that the issuer sends by way of the browser."""
-
-
-class SignInError(Exception):
-    """A sign-in did not come to its end; the message is a sentence for the person."""
 
 
 def sign_in(
@@ -63,39 +66,16 @@ def sign_in(
     Raises:
         SignInError: the person or the issuer said no, or nothing in time, or the port is taken.
     """
-    for name, url in (("sign-in page", issuer.authorization_endpoint), ("token endpoint", issuer.token_endpoint)):
-        problem = address_problem(url)
-        if problem:
-            raise SignInError(f"The {name} of {issuer.issuer} {problem}; have control's operator look at the issuer.")
-    state, nonce, verifier = (random_text(RANDOM_BYTES) for _ in range(3))
-    with _callback(state, callback_port) as (redirect_uri, answers):
-        open_browser(_sign_in_page(issuer, redirect_uri, state, nonce, verifier))
+    check_issuer(issuer)
+    attempt = begin("", lambda: random_text(RANDOM_BYTES))
+    with _callback(attempt.state, callback_port) as (redirect_uri, answers):
+        attempt = replace(attempt, redirect_uri=redirect_uri)
+        open_browser(sign_in_page(issuer, attempt))
         try:
             answer = answers.get(timeout=timeout_s)
         except queue.Empty:
             raise SignInError(f"Nobody signed in within {timeout_s:g} s; run the command again.") from None
-    code = _code(issuer, answer)
-    id_token = _redeem(issuer, {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier})
-    _check_nonce(id_token, nonce)
-    return id_token
-
-
-def _sign_in_page(issuer: SignInIssuer, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
-    digest = hashlib.sha256(verifier.encode()).digest()
-    query = urlencode(
-        {
-            "response_type": "code",
-            "client_id": issuer.client_id,
-            "redirect_uri": redirect_uri,
-            "scope": " ".join(issuer.scopes),
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-            "code_challenge_method": "S256",
-        }
-    )
-    page = issuer.authorization_endpoint
-    return f"{page}{'&' if urlsplit(page).query else '?'}{query}"
+    return _redeem(issuer, attempt, code_of(issuer, answer))
 
 
 @contextmanager
@@ -164,63 +144,22 @@ class _CallbackHandler(BaseHTTPRequestHandler):
         """Nothing: a log of addresses would have the code in it."""
 
 
-def _code(issuer: SignInIssuer, answer: Answer) -> str:
-    if answer.get("iss", issuer.issuer) != issuer.issuer:
-        raise SignInError("The answer came from another issuer than the one that was asked; run the command again.")
-    if "code" not in answer:
-        raise SignInError(_refusal(issuer, answer))
-    return answer["code"]
-
-
-def _redeem(issuer: SignInIssuer, proof: dict[str, str]) -> str:
+def _redeem(issuer: SignInIssuer, attempt: Attempt, code: str) -> str:
     """The id token that the issuer gives for a code."""
     import httpx2  # noqa: PLC0415  # takes long, and only a sign-in needs it
 
-    url = issuer.token_endpoint
-    form = {"grant_type": "authorization_code", "client_id": issuer.client_id, **proof}
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    url, form = issuer.token_endpoint, code_form(issuer, attempt, code)
     try:
         with (
             httpx2.Client(
                 timeout=TOKEN_TIMEOUT_S, follow_redirects=False, trust_env=not is_this_machine(url)
             ) as client,
-            client.stream("POST", url, data=form, headers=headers) as response,
+            client.stream("POST", url, data=form, headers=ANSWER_HEADERS) as response,
         ):
             body = bytearray()
             for chunk in response.iter_raw():
                 body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise SignInError(f"{issuer.issuer} answered with more than {ANSWER_BYTES_MAX} bytes.")
+                check_size(issuer, body)
     except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-        raise SignInError(f"{issuer.issuer} did not answer to the code ({error}); run the command again.") from error
-    answer = _object(bytes(body))
-    if response.status_code != HTTPStatus.OK:
-        raise SignInError(_refusal(issuer, {name: str(value) for name, value in answer.items()}))
-    id_token = answer.get("id_token")
-    if not isinstance(id_token, str):
-        raise SignInError(f"{issuer.issuer} gave no id token; have control's operator look at the scopes.")
-    return id_token
-
-
-def _check_nonce(id_token: str, nonce: str) -> None:
-    """Refuse a token that was made for another sign-in. Whether it is genuine, control will tell."""
-    claims = id_token.split(".")[1:2] or [""]
-    try:
-        found = _object(base64.urlsafe_b64decode(claims[0] + "===")).get("nonce")
-    except ValueError:
-        found = None
-    if not isinstance(found, str) or not hmac.compare_digest(found.encode(), nonce.encode()):
-        raise SignInError("The id token belongs to another sign-in; run the command again.")
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _refusal(issuer: SignInIssuer, answer: Answer) -> str:
-    reason = answer.get("error_description") or answer.get("error") or "it gave no reason"
-    return f"{issuer.issuer} refused the sign-in: {reason}"
+        raise not_answered(issuer, error) from error
+    return id_token_of(issuer, attempt, response.status_code, bytes(body))

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tallygate._channel import Channels
 from tallygate._server.clock import Clock
-from tallygate.console import sign_in
+from tallygate.console import oidc, sign_in
 from tallygate.console.calls import Link
 from tallygate.console.pages import PAGES
 from tallygate.console.routes import at
@@ -66,6 +66,7 @@ def build(
             at("/", _first_page),
             at("/switch", _switch),
             *sign_in.ROUTES,
+            *oidc.ROUTES,
             *(route for page in PAGES for route in page.ROUTES),
         ],
         middleware=[Middleware(Shell, settings.public_url, has_tls=settings.has_tls)],

@@ -104,6 +104,11 @@ class Link:
         self._lines = [_Line(address, channels) for address in addresses]
         self._clock = clock
 
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether nobody on the way can read what is sent, or pose as the service."""
+        return all(line.keeps_secrets for line in self._lines)
+
     def alone(self, address: str) -> Link:
         """The way to one address of these, by the same channel."""
         found = [line for line in self._lines if line.address == address]

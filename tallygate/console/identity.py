@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import grpc
+
 from tallygate.console.caller import Account, Caller, decode_caller
 from tallygate.console.calls import READ_TIMEOUT_S, CallError
 from tallygate.console.sessions import NS_PER_S, Session
@@ -24,11 +26,21 @@ async def identify(site: Site, credential: str) -> Caller:
     """Who this credential is; the empty one is anybody at a pair that asks for no proof. Raises CallError."""
     channel = site.control.channel(credential, READ_TIMEOUT_S)
     answer, accounts = await asyncio.gather(
-        AccessServiceStub(channel).WhoAmI(access_service_pb2.WhoAmIRequest()),
-        AccountServiceStub(channel).ListAccounts(account_service_pb2.ListAccountsRequest(page_size=ACCOUNTS_MAX)),
+        AccessServiceStub(channel).WhoAmI(access_service_pb2.WhoAmIRequest()), _accounts(channel)
     )
     listed = [Account(last(one.name), one.display_name) for one in accounts.accounts]
     return decode_caller(answer, listed, has_more_accounts=bool(accounts.next_page_token))
+
+
+async def _accounts(channel: grpc.aio.Channel) -> account_service_pb2.ListAccountsResponse:
+    """The first accounts that somebody may read; who has no such role anywhere has none."""
+    request = account_service_pb2.ListAccountsRequest(page_size=ACCOUNTS_MAX)
+    try:
+        return await AccountServiceStub(channel).ListAccounts(request)
+    except CallError as error:
+        if error.code != grpc.StatusCode.PERMISSION_DENIED:
+            raise
+        return account_service_pb2.ListAccountsResponse()
 
 
 async def refresh(site: Site, session: Session) -> None:

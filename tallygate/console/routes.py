@@ -20,6 +20,7 @@ from tallygate.console.calls import CallError
 from tallygate.console.cookies import session_of
 from tallygate.console.forms import FieldError, Form, read_form
 from tallygate.console.identity import refresh
+from tallygate.console.sessions import Session
 from tallygate.console.site import Site
 from tallygate.console.visit import Visit
 
@@ -27,6 +28,10 @@ Page = Callable[[Visit], Awaitable[Response]]
 AWAY: Final = "<!--away-->"
 """Place in each page where it says since when a service has not answered."""
 SIGN_IN: Final = "/sign-in"
+PAGE_S: Final = 120
+"""Number of seconds before the end of a sign-in with an issuer from which on a page renews it."""
+PART_S: Final = 60
+"""Number of the same seconds for an open page that reads itself again: then it is loaded as a whole."""
 
 
 def at(path: str, show_page: Page, change: Page | None = None) -> Route:
@@ -34,9 +39,12 @@ def at(path: str, show_page: Page, change: Page | None = None) -> Route:
 
     async def endpoint(request: Request) -> Response:
         site: Site = request.app.state.site
-        session = session_of(request, site, is_use="part" not in request.query_params)
-        if session is None:
+        is_part = "part" in request.query_params
+        session = session_of(request, site, is_use=not is_part)
+        if session is None or (is_part and _is_due(site, session, PART_S)):
             return _asked_to_sign_in(request)
+        if request.method == "GET" and _is_due(site, session, PAGE_S):
+            return RedirectResponse(renewal(session.issuer, _back(request)), HTTPStatus.SEE_OTHER)
         form = await read_form(request) if request.method == "POST" else Form()
         visit = Visit(request, session, site, form)
         try:
@@ -85,10 +93,23 @@ def _asked_to_sign_in(request: Request) -> Response:
     """To the sign-in, and back to this page. A live part is told by the status, and a change has not been done."""
     if "part" in request.query_params:
         return Response("Your session has ended.", HTTPStatus.UNAUTHORIZED, media_type="text/plain")
-    query = request.url.query
-    back = request.url.path + (f"?{query}" if query else "")
-    said = {"next": back} | ({"ended": "change"} if request.method == "POST" else {})
+    said = {"next": _back(request)} | ({"ended": "change"} if request.method == "POST" else {})
     return RedirectResponse(f"{SIGN_IN}?{urlencode(said)}", HTTPStatus.SEE_OTHER)
+
+
+def renewal(issuer: str, back: str) -> str:
+    """Where somebody signs in with an issuer, to come back to this page."""
+    return f"{SIGN_IN}/oidc?{urlencode({'issuer': issuer, 'next': back})}"
+
+
+def _is_due(site: Site, session: Session, within_s: int) -> bool:
+    """Whether the sign-in with an issuer ends so soon: it is renewed while nothing is typed, mostly without a word."""
+    return bool(session.issuer) and session.ends_within(site.clock.monotonic_ns(), within_s)
+
+
+def _back(request: Request) -> str:
+    query = request.url.query
+    return request.url.path + (f"?{query}" if query else "")
 
 
 def _failed(visit: Visit, error: CallError) -> Response:

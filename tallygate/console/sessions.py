@@ -45,6 +45,7 @@ class Session:
     credential: str = field(repr=False)
     caller: Caller
     issuer: str
+    begun_ns: int
     ends_ns: int
     used_ns: int
     caller_read_ns: int
@@ -52,6 +53,10 @@ class Session:
     copies: Copies = field(default_factory=Copies)
     _notices: dict[str, str] = field(default_factory=dict)
     _read: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict)
+
+    def ends_within(self, now_ns: int, within_s: int) -> bool:
+        """Whether it ends so soon, however it is used, and more than half of its life is over."""
+        return now_ns + within_s * NS_PER_S >= self.ends_ns and now_ns - self.begun_ns > self.ends_ns - now_ns
 
     def say(self, key: str, notice: str) -> None:
         """Has the next page say what was done; what was done once, under one key, is said once."""
@@ -101,6 +106,7 @@ class Sessions:
             credential=credential,
             caller=caller,
             issuer=issuer,
+            begun_ns=now_ns,
             ends_ns=now_ns + life_ns,
             used_ns=now_ns,
             caller_read_ns=now_ns,

@@ -23,7 +23,7 @@ from tallygate.console.cookies import (
 )
 from tallygate.console.forms import read_form
 from tallygate.console.identity import identify
-from tallygate.console.routes import SIGN_IN, require_own
+from tallygate.console.routes import SIGN_IN, renewal, require_own
 from tallygate.console.site import Site
 from tallygate.control.v1 import token_service_pb2
 from tallygate.control.v1.token_service_pb2_grpc import TokenServiceStub
@@ -110,7 +110,7 @@ async def sign_in_page(request: Request, back: str, said: str = "", status: HTTP
         issuers = list((await options.GetSignInOptions(token_service_pb2.GetSignInOptionsRequest())).issuers)
     except CallError as error:
         said, status = said or error.sentence, error.status if status == HTTPStatus.OK else status
-    values = {"csrf": mark, "next": back, "said": said, "is_open": is_open, "issuers": issuers}
+    values = {"csrf": mark, "next": back, "said": said, "is_open": is_open, "issuers": issuers, "renewal": renewal}
     response = HTMLResponse(site.html("sign_in.html", values), status)
     keep_browser_mark(response, mark, site)
     return response

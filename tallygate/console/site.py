@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from tallygate._server.clock import Clock
 from tallygate.console import actions, charts, show
+from tallygate.console.attempts import Attempts
 from tallygate.console.calls import Link
 from tallygate.console.nav import Nav
 from tallygate.console.sessions import RandomText, Sessions
@@ -85,6 +86,7 @@ class Site:
     metering: Link
     nav: Nav
     sessions: Sessions
+    attempts: Attempts = field(default_factory=Attempts)
     assets: Mapping[str, Asset] = field(default_factory=_read_assets)
     templates: Environment = field(default_factory=_environment)
 

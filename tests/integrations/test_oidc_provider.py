@@ -17,7 +17,8 @@ from control_service.oidc.key_cache import FETCH_INTERVAL_S
 from control_service.oidc.verifier import OidcVerifier
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._server.clock import US_PER_SECOND, ManualClock
-from tallygate.cli.oidc_login import SignInError, sign_in
+from tallygate._sign_in_flow import SignInError
+from tallygate.cli.oidc_login import sign_in
 from tallygate.control.v1.token_service_pb2 import SignInIssuer
 from tests.harness.oidc_provider import Browser, OidcProvider, running_provider
 

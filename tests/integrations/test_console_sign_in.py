@@ -1,0 +1,163 @@
+"""A person signs in to the console at a real provider's pages, and an attempt is good in one browser, once."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from control_service.bootstrap import Access
+from control_service.oidc.issuer import Issuer
+from control_service.usecases.resolve_credential import Credentials
+from tallygate._access.scope import PLATFORM
+from tallygate._access.token_text import read_token
+from tallygate._server.clock import ManualClock, SystemClock
+from tallygate.console.attempts import ATTEMPT_S
+from tests.harness.console.console_harness import BASE, Browser, console_of, site_of
+from tests.harness.control.access import SEAL
+from tests.harness.oidc_provider import OidcProvider, running_provider
+from tests.harness.wire.callers import OPERATOR_TOKEN
+from tests.harness.wire.control_fleet import running_control
+
+# The provider uses what its own libraries warn of.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def provider() -> Iterator[OidcProvider]:
+    with running_provider() as provider:
+        provider.add_user("ada", name="Ada L.")
+        yield provider
+
+
+@pytest.fixture
+async def app(provider: OidcProvider, tmp_path: Path) -> AsyncIterator[Any]:
+    """A console whose control service believes the provider."""
+    clock = ManualClock(SystemClock().now_us())
+    issuer = Issuer(provider.url, "tallygate", PLATFORM)
+    credentials = Credentials(SEAL, read_token(OPERATOR_TOKEN), issuer_scopes={issuer.url: issuer.scope})
+    access = Access(credentials, asks_for_proof=True, issuers=(issuer,))
+    async with running_control(tmp_path, access=access) as control, console_of(control.address, clock=clock) as app:
+        yield app
+
+
+async def begun(browser: Browser, provider: OidcProvider, back: str = "/sign-in") -> str:
+    """The address of the issuer's page, by the link on the sign-in page."""
+    page = await browser.get("/sign-in", params={"next": back})
+    assert "Sign in with http://127.0.0.1" in page.text
+    answer = await browser.get("/sign-in/oidc", params={"issuer": provider.url, "next": back})
+    assert answer.status_code == 303
+    return str(answer.headers["location"])
+
+
+async def at_the_provider(page: str, subject: str = "ada") -> str:
+    """Somebody signs in at the issuer's page; where the browser is sent then, without what stands before the path."""
+    async with httpx2.AsyncClient() as client:
+        answer = await client.post(page, data={"sub": subject})
+    back = answer.headers["location"]
+    assert back.startswith(f"{BASE}/sign-in/callback?")
+    return str(back.removeprefix(BASE))
+
+
+async def test_a_person_signs_in_and_out(app: Any, provider: OidcProvider) -> None:
+    """By code and PKCE, back to the page that was asked for; after the sign-out the token opens nothing."""
+    browser = Browser(app)
+    page = await begun(browser, provider, "/accounts/acme/models")
+    asked = parse_qs(urlsplit(page).query)
+    assert asked["code_challenge_method"] == ["S256"]
+    assert asked["redirect_uri"] == [f"{BASE}/sign-in/callback"]
+    done = await browser.get(await at_the_provider(page))
+    assert (done.status_code, done.headers["location"]) == (303, "/accounts/acme/models")
+    home = await browser.get("/")
+    assert "Ada L." in home.text
+    (session,) = site_of(app).sessions._by_id.values()
+    await browser.send("/sign-out", home)
+    other = Browser(app)
+    assert (await other.sign_in(session.credential)).status_code == 401
+
+
+async def test_an_answer_is_good_once(app: Any, provider: OidcProvider) -> None:
+    """Whoever has seen the address gets nothing by it."""
+    browser = Browser(app)
+    callback = await at_the_provider(await begun(browser, provider))
+    assert (await browser.get(callback)).status_code == 303
+    browser.client.cookies.clear()
+    again = await browser.get(callback)
+    assert again.status_code == 400
+    assert "not an answer to a sign-in" in again.text
+
+
+async def test_an_answer_is_good_in_the_browser_that_asked(app: Any, provider: OidcProvider) -> None:
+    """So that nobody signs somebody else in as themselves."""
+    callback = await at_the_provider(await begun(Browser(app), provider))
+    victim = Browser(app)
+    await victim.get("/sign-in")
+    assert (await victim.get(callback)).status_code == 400
+    assert (await victim.get("/")).headers["location"].startswith("/sign-in")
+    assert len(site_of(app).sessions) == 0
+
+
+@pytest.mark.parametrize("state", ["", "made-up"])
+async def test_an_answer_that_nobody_asked_for_is_none(app: Any, state: str) -> None:
+    """The page says so, and leads to the sign-in."""
+    answer = await Browser(app).get("/sign-in/callback", params={"code": "x", "state": state})
+    assert answer.status_code == 400
+
+
+async def test_an_attempt_ends(app: Any, provider: OidcProvider) -> None:
+    """Nobody takes so long at a sign-in page."""
+    browser = Browser(app)
+    callback = await at_the_provider(await begun(browser, provider))
+    clock = site_of(app).clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(ATTEMPT_S)
+    assert (await browser.get(callback)).status_code == 400
+
+
+async def test_a_refusal_is_said(app: Any, provider: OidcProvider) -> None:
+    """As text, whatever the address says."""
+    browser = Browser(app)
+    page = await begun(browser, provider)
+    state = parse_qs(urlsplit(page).query)["state"][0]
+    said = {"state": state, "error": "access_denied", "error_description": "<b>No</b>"}
+    answer = await browser.get("/sign-in/callback", params=said)
+    assert answer.status_code == 401
+    assert "refused the sign-in: &lt;b&gt;No&lt;/b&gt;" in answer.text
+
+
+async def test_another_issuer_is_no_way_in(app: Any) -> None:
+    """Only those that the control service names."""
+    answer = await Browser(app).get("/sign-in/oidc", params={"issuer": "https://evil.example"})
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+
+
+async def test_a_token_of_another_sign_in_is_refused(app: Any, provider: OidcProvider) -> None:
+    """Its nonce is another one."""
+    browser = Browser(app)
+    callback = await at_the_provider(await begun(browser, provider))
+    attempts = site_of(app).attempts
+    ((state, pending),) = attempts._by_state.items()
+    attempts._by_state[state] = replace(pending, attempt=replace(pending.attempt, nonce="another"))
+    answer = await browser.get(callback)
+    assert answer.status_code == 401
+    assert "belongs to another sign-in" in answer.text
+
+
+async def test_a_sign_in_is_renewed_before_it_ends(app: Any, provider: OidcProvider) -> None:
+    """A page leads to the issuer and comes back; a part has the page loaded as a whole."""
+    browser = Browser(app)
+    await browser.get(await at_the_provider(await begun(browser, provider)))
+    (session,) = site_of(app).sessions._by_id.values()
+    clock = site_of(app).clock
+    assert isinstance(clock, ManualClock)
+    life_s = (session.ends_ns - clock.monotonic_ns()) // 1_000_000_000
+    clock.advance(max(0, life_s - 100))
+    page = await browser.get("/accounts/acme/models?x=y")
+    assert page.headers["location"].startswith("/sign-in/oidc?issuer=http")
+    assert page.headers["location"].endswith("next=%2Faccounts%2Facme%2Fmodels%3Fx%3Dy")
+    clock.advance(50)
+    assert (await browser.get("/accounts/acme/models?part=cards")).status_code == 401
