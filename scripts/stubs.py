@@ -13,6 +13,7 @@ import google.api
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?")
 DEFINES_SERVICE = re.compile(r"^service \w+", re.MULTILINE)
 PACKAGE = "tallygate"
+SOURCES = ("protos", "protos_of_others")
 ANNOTATIONS = Path(google.api.__path__[0]).parents[1]
 """Where the protos of googleapis-common-protos are installed."""
 
@@ -23,15 +24,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a stub differs")
     parser.add_argument("--root", type=Path, default=Path(__file__).parent.parent, help="the repository")
     arguments = parser.parse_args()
-    protos = arguments.root / "protos"
     if not arguments.check:
         for stub in stubs_under(arguments.root):
             (arguments.root / stub).unlink()
-        generate(protos, arguments.root)
+        generate_all(arguments.root, arguments.root)
         return 0
     with tempfile.TemporaryDirectory() as directory:
         fresh = Path(directory)
-        generate(protos, fresh)
+        generate_all(arguments.root, fresh)
         problems = differences(arguments.root, fresh)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -40,12 +40,19 @@ def main() -> int:
     return 1 if problems else 0
 
 
+def generate_all(root: Path, out: Path) -> None:
+    """Write the stubs of this project's contract, and of what it speaks of the protocols of others."""
+    for protos in SOURCES:
+        generate(root / protos, out)
+
+
 def generate(protos: Path, out: Path) -> None:
     """Write messages and their types for every proto, and gRPC stubs only for those that define a service."""
     every = sorted(protos.rglob("*.proto"))
     with_service = [proto for proto in every if DEFINES_SERVICE.search(proto.read_text())]
     protoc(protos, every, f"--python_out={out}", f"--mypy_out=quiet:{out}")
-    protoc(protos, with_service, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
+    if with_service:
+        protoc(protos, with_service, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}")
 
 
 def protoc(protos: Path, files: list[Path], *outputs: str) -> None:

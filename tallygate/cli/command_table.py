@@ -33,6 +33,11 @@ PLACES: Final = {
         "proxy",
         "Passes requests on to inference servers and meters them; its other settings are those of the middleware.",
     ),
+    "envoy": Place(
+        "envoy",
+        "envoy",
+        "Meters what passes through Envoy; its other settings are those of the middleware.",
+    ),
     "console": Place(
         "console_server",
         "console",

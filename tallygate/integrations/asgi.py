@@ -101,7 +101,8 @@ class MeteringMiddleware:
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else said)
         usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(said)
         # A server may take the fields of one encoding, and refuse those of the other.
-        self._habits = {is_form: ServerHabits(usage) for is_form in (False, True)}
+        once = getattr(app, "is_asked_once", False)
+        self._habits = {is_form: ServerHabits(usage, is_asked_once=once) for is_form in (False, True)}
         if asks_server_for_input is None:
             asks_server_for_input = environment.server_counts_input_from(said)
         self._streams_whole = environment.streams_whole_from(

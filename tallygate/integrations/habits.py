@@ -17,14 +17,17 @@ _log = logging.getLogger("tallygate.integrations.asgi")
 
 
 class ServerHabits:
-    """Of one server. Pure, but for a line in the log.
+    """Of one server. Pure, but for lines in the log.
 
     Attributes:
         usage: The way in which streams are made to report their usage.
     """
 
-    def __init__(self, usage: StreamUsage) -> None:
+    def __init__(self, usage: StreamUsage, *, is_asked_once: bool = False) -> None:
+        """`is_asked_once`: a request that was refused cannot be sent again with less added to it."""
         self.usage = usage
+        self._is_asked_once = is_asked_once
+        self._has_warned = False
         self._is_sure = False
         self._tokens = 0
         self._ns = 0
@@ -32,6 +35,9 @@ class ServerHabits:
 
     def lesser(self, usage: StreamUsage) -> StreamUsage | None:
         """The way to request usage after a refusal of this one; None where the refusal has another reason."""
+        if self._is_asked_once:
+            self._warn_of_refusal(usage)
+            return None
         if self._is_sure:
             # Others may have found it out since that request was sent.
             return self.usage if usage in _MORE.get(self.usage, ()) else None
@@ -48,6 +54,17 @@ class ServerHabits:
             )
         self.usage = usage
         self._is_sure = True
+
+    def _warn_of_refusal(self, usage: StreamUsage) -> None:
+        lesser = _NEXT.get(usage)
+        if lesser is not None and not (self._is_sure or self._has_warned):
+            self._has_warned = True
+            _log.warning(
+                "The server refused a stream that was asked for %s usage. If it refuses all of them, set "
+                "TALLYGATE_STREAM_USAGE=%s: behind Envoy, no request can be sent again with less added to it.",
+                usage.value,
+                lesser.value,
+            )
 
     def note_answer(self, tokens: int, ns: int) -> None:
         """Notes the output tokens and the duration of a whole answer; the weight of old ones halves with time."""

@@ -11,7 +11,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tallygate.integrations.proxy.app import ProxyApp, ProxySettings, breaking_off, events_in
+from tallygate.integrations.event_ends import events_in
+from tallygate.integrations.proxy.app import ProxyApp, ProxySettings, breaking_off
 from tallygate.integrations.proxy.upstreams import read_upstreams
 from tests.harness.asgi.engine_harness import (
     TRIAL,
@@ -191,6 +192,7 @@ async def test_a_request_is_sent_once() -> None:
         (b"ta: 3", b"\n\n", [b"ta: 3"]),
         (b"{}\n{}\n", b"\n", [b"{}\n", b"{}\n"]),
         (b"", b"\n", []),
+        (b"{}\n{}\n", b"", [b"{}\n{}\n"]),
     ],
 )
 def test_a_read_is_cut_into_events(read: bytes, end: bytes, pieces: list[bytes]) -> None:

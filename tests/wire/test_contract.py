@@ -17,7 +17,8 @@ TOKEN_USAGE = Path("protos/tallygate/metering/v1/token_usage.proto")
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The contract and its stubs, free to be broken."""
-    shutil.copytree(ROOT / "protos", tmp_path / "protos")
+    for protos in ("protos", "protos_of_others"):
+        shutil.copytree(ROOT / protos, tmp_path / protos)
     shutil.copytree(ROOT / "tallygate", tmp_path / "tallygate", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / ANNOTATIONS, tmp_path / ANNOTATIONS)
     shutil.copy(ROOT / "buf.yaml", tmp_path)

@@ -216,6 +216,22 @@ def too_large(bytes_max: int) -> ErrorResponse:
     )
 
 
+def stalled_body() -> ErrorResponse:
+    """The response to a body of which nothing has come for too long."""
+    message = "The rest of the request's body did not come in time: send it again."
+    return _error_response(
+        408, [(b"connection", b"close")], message, kind="invalid_request_error", code="request_timeout"
+    )
+
+
+def unmetered_gateway() -> ErrorResponse:
+    """The response where the gateway is not set up in a way in which requests could be metered."""
+    message = (
+        "The gateway is not set up to be metered, so nothing passes. Whoever runs it finds the setting in its log."
+    )
+    return _error_response(500, [(b"x-should-retry", b"false")], message, kind="server_error", code="gateway_setup")
+
+
 def _printable(path: str) -> str:
     text = path[:_PATH_SHOWN]
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
+from tallygate.integrations.event_ends import end_of_event, events_in
 from tallygate.integrations.openai import errors
 from tallygate.integrations.proxy.headers import request_headers, response_headers
 from tallygate.integrations.proxy.upstreams import Upstreams, model_of
@@ -26,13 +27,6 @@ IDLE_S: Final = 2.0
 that its server is just closing fails, and is never sent again."""
 FREE_BODY_BYTES_MAX: Final = 32 << 20
 """Maximum length of a body on a route that is not metered; the middleware bounds the others."""
-
-_END_OF_EVENT: Final = {
-    "text/event-stream": b"\n\n",
-    "application/x-ndjson": b"\n",
-    "application/jsonl": b"\n",
-}
-"""Ends of events by the type of an answer. A server that is fast, or was not read for a while, sends many at a time."""
 
 _log = logging.getLogger("tallygate.integrations.proxy")
 
@@ -112,9 +106,9 @@ class ProxyApp:
                 headers = response_headers(answer.raw_headers)
                 await send({"type": "http.response.start", "status": answer.status, "headers": headers})
                 has_begun = True
-                end = _END_OF_EVENT.get(answer.content_type, b"")
+                end = end_of_event(answer.content_type)
                 async for read in answer.content.iter_any():
-                    for piece in events_in(read, end) if end else (read,):
+                    for piece in events_in(read, end):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
                     # Where many pieces wait, a stop, or a client that has gone, would be noticed after the last.
                     await asyncio.sleep(0)
@@ -190,16 +184,6 @@ async def _read_body(receive: Receive) -> bytes | None:
             return parts[0] if len(parts) == 1 else b"".join(parts)
         if length > FREE_BODY_BYTES_MAX:
             raise _TooLongError
-
-
-def events_in(read: bytes, end: bytes) -> Iterator[bytes]:
-    """Cuts after each end of an event: what is counted can be stopped between two events, not within a piece."""
-    begin = 0
-    while (found := read.find(end, begin)) >= 0:
-        yield read[begin : found + len(end)]
-        begin = found + len(end)
-    if begin < len(read):
-        yield read[begin:]
 
 
 async def _until_gone(receive: Receive) -> None:

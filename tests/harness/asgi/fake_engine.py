@@ -32,6 +32,8 @@ class FakeEngine:
     at_least: int = 0
     step_turns: int = STEP_TURNS
     """Turns of the event loop that a step of the model takes."""
+    pauses: dict[str, int] = field(default_factory=dict)
+    """Number of tokens after which nothing more is generated for a `user` until nobody listens."""
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
@@ -73,6 +75,8 @@ class FakeEngine:
         each = content.get("max_tokens") or content.get("max_output_tokens") or DEFAULT_TOKENS
         for at in range(each):
             for choice in range(content.get("n") or 1):
+                if at >= self.pauses.get(name, each):
+                    await gone
                 if at >= self.at_least and not self.gate.is_set():
                     opened = asyncio.create_task(self.gate.wait())
                     await asyncio.wait({opened, gone}, return_when=asyncio.FIRST_COMPLETED)
