@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.harness.console.clerk import clerk
 from tests.harness.patience import PATIENCE_S
 
+TURN_S: Final = 0.1
 PATIENCE_MS: Final = PATIENCE_S * 1_000
+AWAY: Final = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 LOADED_WITH_ERROR: Final = "Failed to load resource: the server responded with a status of"
 """Beginning of what Chromium writes of each answer of 400 and above, whatever page comes with it."""
 
@@ -23,14 +26,14 @@ LOADED_WITH_ERROR: Final = "Failed to load resource: the server responded with a
 class Visitor:
     """A fresh browser context with one page. `home`: the console's address; `friends`: other origins that may be asked.
 
-    `answers`: the statuses of pages that the browser went to, by address.
+    `refused`: addresses of pages that were answered with a refusal, and of parts of them while a service was away.
     """
 
     context: BrowserContext
     page: Page
     home: str
     friends: set[str] = field(default_factory=set)
-    answers: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     said: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -64,10 +67,15 @@ class Visitor:
             ]
         await self.context.add_cookies(cookies)
 
+    async def until_back(self, path: str) -> None:
+        """A page, as soon as whatever was away answers again."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.go(path) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # noqa: ASYNC110  # a process does not say when
+                await asyncio.sleep(TURN_S)
+
     def problems(self) -> list[str]:
         """All that went wrong: what the browser complains of, but for pages that were answered with a refusal."""
-        refused = {url for url, status in self.answers.items() if status >= HTTPStatus.BAD_REQUEST}
-        heard = [text for text, url in self.said if not (text.startswith(LOADED_WITH_ERROR) and url in refused)]
+        heard = [text for text, url in self.said if not (text.startswith(LOADED_WITH_ERROR) and url in self.refused)]
         return [*self.faults, *heard]
 
     def _hear(self, message: ConsoleMessage) -> None:
@@ -82,8 +90,9 @@ class Visitor:
             self.faults.append(f"another host was asked: {request.url}")
 
     def _note_response(self, response: Response) -> None:
-        if response.request.is_navigation_request():
-            self.answers[response.url] = response.status
+        is_refusal = response.request.is_navigation_request() and response.status >= HTTPStatus.BAD_REQUEST
+        if is_refusal or response.status in AWAY:
+            self.refused.add(response.url)
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self.faults.append(f"an answer of {response.status}: {response.url}")
 
@@ -97,6 +106,6 @@ async def visiting(browser: Browser, home: str, friends: Sequence[str] = (), **o
         visitor = Visitor(context, await context.new_page(), home, set(friends))
         visitor.watch()
         yield visitor
-        assert visitor.problems() == []
+        assert visitor.problems() == [], visitor.problems()
     finally:
         await context.close()
