@@ -19,6 +19,7 @@ from tallygate.console.attempts import Attempts
 from tallygate.console.calls import Link
 from tallygate.console.nav import Nav
 from tallygate.console.sessions import RandomText, Sessions
+from tallygate.console.traffic_log import TrafficLog
 
 _HERE: Final = Path(__file__).parent
 _ASSETS: Final = "/static/"
@@ -89,6 +90,7 @@ class Site:
     attempts: Attempts = field(default_factory=Attempts)
     assets: Mapping[str, Asset] = field(default_factory=_read_assets)
     templates: Environment = field(default_factory=_environment)
+    traffic: TrafficLog = field(default_factory=TrafficLog)
 
     def __post_init__(self) -> None:
         self.templates.globals["asset"] = self._asset_address

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import pytest
 from starlette.routing import Route
 
-from tests.harness.console.addresses import address, routes, words
+from tests.harness.console.addresses import address, pages, words
 from tests.harness.console.axe import found_by_axe
 from tests.harness.console.shop import Shop
 from tests.harness.console.visitor import Visitor
@@ -35,7 +35,7 @@ async def look_at(visitor: Visitor, path: str, status: int = 200) -> None:
     assert await visitor.page.locator("h1").count() == 1
 
 
-@pytest.mark.parametrize("route", routes(), ids=lambda route: route.path)
+@pytest.mark.parametrize("route", pages(), ids=lambda route: route.path)
 async def test_anybody_can_use_each_page(visitor: Visitor, shop: Shop, lived: Tenant, route: Route) -> None:
     """Axe finds nothing serious, nothing is cut off at 360 px, times are local, the browser complains of nothing."""
     await visitor.be(shop.town.operator)

@@ -8,7 +8,17 @@ from typing import Final, Protocol
 from starlette.routing import Route
 
 from tallygate.console.nav import Nav
-from tallygate.console.pages import models, reservations, service, service_actions, service_forms, services
+from tallygate.console.pages import (
+    models,
+    requests,
+    reservations,
+    service,
+    service_actions,
+    service_forms,
+    services,
+    traffic,
+    usage,
+)
 
 
 class Page(Protocol):
@@ -21,4 +31,14 @@ class Page(Protocol):
     def ROUTES(self) -> Sequence[Route]: ...  # noqa: D102, N802
 
 
-PAGES: Final[Sequence[Page]] = (models, services, service, service_actions, reservations, service_forms)
+PAGES: Final[Sequence[Page]] = (
+    models,
+    services,
+    service,
+    service_actions,
+    reservations,
+    service_forms,
+    usage,
+    requests,
+    traffic,
+)

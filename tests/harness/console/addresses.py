@@ -31,6 +31,11 @@ def routes() -> list[Route]:
     return [route for page in PAGES for route in page.ROUTES]
 
 
+def pages() -> list[Route]:
+    """Those of them that a browser shows: not those that it saves as a file."""
+    return [route for route in routes() if not route.path.endswith(".csv")]
+
+
 def parts(route: Route) -> list[str]:
     """The parts of its path that name something."""
     return PARAMETER.findall(route.path)

@@ -13,7 +13,12 @@ Metadata = tuple[tuple[str, str], ...]
 
 def presenting(name: str) -> Metadata:
     """The metadata by which a call proves that it comes from the caller of this name."""
-    return ((AUTHORIZATION_KEY, f"Bearer {token_text(_token_id(name), bytes(SECRET_BYTES))}"),)
+    return ((AUTHORIZATION_KEY, f"Bearer {token_of(name)}"),)
+
+
+def token_of(name: str) -> str:
+    """The access token of the caller of this name."""
+    return token_text(_token_id(name), bytes(SECRET_BYTES))
 
 
 class KnownCallers:

@@ -1,0 +1,87 @@
+"""The page of a request: who paid for each kind, at which price, and why it was denied."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from metering_service.domain.decision import Decision, Reason
+from metering_service.domain.denial_log import Denial
+from tallygate.metering.v1.usage_service_pb2 import GetRequestUsageRequest
+from tests.harness.console.metered_stage import AS_OPERATOR, MeteredStage, metered_stage, rows_of
+from tests.harness.metering.records import NOON_US, open_request, settled_request
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAGE = "/accounts/acme/requests"
+SERVICE = "accounts/acme/services/default-llama"
+KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
+PAYERS = ("usage", "reserved", "trial", "billed", "unfunded")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeteredStage]:
+    """Two nodes; a request that ended, one that runs, one of another account, and one that the second node denied."""
+    async with metered_stage(tmp_path_factory.mktemp("requests"), node_count=2) as stage:
+        await stage.control.publish(2_000_000_000)
+        await stage.control.publish(3_000_000_001)
+        ended = settled_request("ended", service=SERVICE, team="red")
+        await stage.write(ended, open_request("runs", service=SERVICE, team="blue"))
+        await stage.write(settled_request("theirs", service="accounts/other/services/chat"))
+        decision = Decision("denied", Reason.BALANCE_INSUFFICIENT, remaining_tokens=7, remaining_nanos=12_345)
+        _, second = stage.nodes.values()
+        second.denials.note(Denial(SERVICE, "red", "key-1", NOON_US + 5_000_000, decision))
+        yield stage
+
+
+async def test_a_record_is_shown_to_the_token_and_the_nano(stage: MeteredStage) -> None:
+    """Each payer's part of each kind, the cost, and the price of the version by which it was billed."""
+    request = GetRequestUsageRequest(service=SERVICE, request_id="ended")
+    (part,) = (await stage.usage.GetRequestUsage(request, metadata=AS_OPERATOR)).parts
+    receipt = part.receipt
+    assert receipt.price_version == 3
+    page = await (await stage.signed_in("vera")).get(PAGE, params={"request_id": "ended"})
+    rows = {row[0]: row[1:] for row in rows_of(page.text)}
+    for kind in KINDS:
+        counts = [f"{getattr(getattr(receipt, payer), f'{kind}_tokens'):,}" for payer in PAYERS]
+        assert rows[kind.replace("_", " ").capitalize()] == [*counts, "3000000001"]
+    assert f'value="{receipt.cost_nanos}"' in page.text
+    assert f'value="{receipt.debt_nanos}"' in page.text
+    assert "Finished" in page.text
+
+
+async def test_what_runs_has_counts_and_no_payers(stage: MeteredStage) -> None:
+    """They are settled at its end."""
+    page = await (await stage.signed_in("vera")).get(PAGE, params={"request_id": "runs"})
+    assert {row[0]: row[1:] for row in rows_of(page.text)}["Input"] == ["100"]
+    assert "who pays is settled at its end" in page.text
+
+
+async def test_a_denial_is_told_by_the_node_that_remembers_it(stage: MeteredStage) -> None:
+    """With the service's own sentence, and what was left."""
+    page = await (await stage.signed_in("vera")).get(PAGE, params={"request_id": "denied"})
+    _, address = stage.nodes
+    assert f"by the node at <code>{address}</code>" in page.text
+    assert "Balance insufficient" in page.text
+    assert "7 tokens were left" in page.text
+    assert 'value="12345"' in page.text
+
+
+async def test_nothing_known_is_said_and_nothing_typed_is_asked_for(stage: MeteredStage) -> None:
+    """An id that no request may have is refused beside its field."""
+    browser = await stage.signed_in("vera")
+    assert "Paste an id" in (await browser.get(PAGE)).text
+    assert "Nothing is known of this request" in (await browser.get(PAGE, params={"request_id": "none"})).text
+    refused = await browser.get(PAGE, params={"request_id": "x" * 65})
+    assert refused.status_code == 400
+    assert "must be 1 to 64 bytes" in refused.text
+    assert f'value="{"x" * 65}"' in refused.text
+
+
+async def test_others_learn_nothing(stage: MeteredStage) -> None:
+    """A team's member of what its team did not ask for, another tenant of the whole account."""
+    rita, otto = await stage.signed_in("rita"), await stage.signed_in("otto")
+    assert "Finished" in (await rita.get(PAGE, params={"request_id": "ended"})).text
+    for request_id in ("runs", "theirs"):
+        assert "Nothing is known" in (await rita.get(PAGE, params={"request_id": request_id})).text
+    assert (await otto.get(PAGE, params={"request_id": "ended"})).status_code == 404
