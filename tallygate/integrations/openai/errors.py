@@ -181,6 +181,11 @@ def bad_request(message: str, param: str | None = None) -> ErrorResponse:
     return _error_response(400, [], message, kind="invalid_request_error", param=param, code="invalid_request")
 
 
+def server_error(message: str, code: str) -> ErrorResponse:
+    """The response where whoever runs the server, or a gateway in front of it, has to mend something."""
+    return _error_response(500, [], message, kind="server_error", code=code)
+
+
 def unknown_route(method: str, path: str) -> ErrorResponse:
     """The response to a request that may make the model run in a way that nobody here can count."""
     message = (

@@ -1,0 +1,1 @@
+"""Rate-limit services for gateways that have a client of one: Envoy's protocol, and Kuadrant's."""
