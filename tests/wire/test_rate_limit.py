@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from envoy.service.ratelimit.v3 import rls_pb2
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.ratelimit import open_requests
@@ -56,7 +55,7 @@ async def test_kinds_are_counted_by_descriptor(node: FakeMetering, edge: Gateway
     await edge.ask(R)
     tokens = [(30, "input"), (20, "output"), (25, "output"), (None, "reasoning")]
     descriptors = [descriptor(count, {**R, "kind": kind}) for count, kind in tokens]
-    await edge.should(rls_pb2.RateLimitRequest(domain="gateway", descriptors=descriptors, hits_addend=9))
+    await edge.should(wire.RateLimitRequest(domain="gateway", descriptors=descriptors, hits_addend=9))
     assert usage(node) == (30, 25, False)
     assert node.committed["r1"].usage.reasoning_tokens == 9
 
@@ -153,7 +152,7 @@ async def test_descriptors_that_cannot_be_used_let_nothing_through(
 
 async def test_no_descriptor_is_no_leave(edge: Gateway) -> None:
     """A call without any lets nothing through either."""
-    answer = await edge.should(rls_pb2.RateLimitRequest(domain="gateway"))
+    answer = await edge.should(wire.RateLimitRequest(domain="gateway"))
     assert answer.overall_code == OVER_LIMIT
 
 

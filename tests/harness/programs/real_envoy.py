@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ async def envoy(
         replace: A part of the configuration, and what stands there instead.
     """
     text = configuration(name, ports, replace)
+    folder = Path(tempfile.mkdtemp(dir=folder))
     (folder / name).write_text(text)
     admin = folder / "admin"
     options = [

@@ -1,4 +1,4 @@
-"""A gateway as tests play it: real stubs of Envoy's protocol, and calls of Kuadrant's by their names."""
+"""A gateway as tests play it: it calls both protocols by their names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
-from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
-from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from tallygate.client import MeteringClient
 from tallygate.integrations.ratelimit import rate_limit_pb2 as wire
 from tallygate.integrations.ratelimit.open_requests import OpenRequests
-from tallygate.integrations.ratelimit.servicers import KUADRANT, RateLimitServicers
+from tallygate.integrations.ratelimit.servicers import ENVOY, KUADRANT, RateLimitServicers
 from tallygate.integrations.services import ServiceResolver, by_key
 from tests.harness.patience import PATIENCE_S
 
+_Answer = TypeVar("_Answer", bound=Message)
 SERVICE = "accounts/acme/services/chat"
 
 
@@ -61,17 +61,17 @@ class Gateway:
     requests: OpenRequests
     alarms: Alarms
 
-    async def ask(self, entries: Mapping[str, str], tokens: int | None = None) -> Any:
+    async def ask(self, entries: Mapping[str, str], tokens: int | None = None) -> wire.RateLimitResponse:
         """`ShouldRateLimit` with one descriptor; with `tokens` that are its own, as at a stream's end."""
-        return await self.should(rls_pb2.RateLimitRequest(domain="gateway", descriptors=[descriptor(tokens, entries)]))
+        return await self.should(wire.RateLimitRequest(domain="gateway", descriptors=[descriptor(tokens, entries)]))
 
-    async def should(self, request: Any) -> Any:
-        return await rls_pb2_grpc.RateLimitServiceStub(self.channel).ShouldRateLimit(request, timeout=PATIENCE_S)
+    async def should(self, request: wire.RateLimitRequest) -> wire.RateLimitResponse:
+        return await self._call(ENVOY, "ShouldRateLimit", request, wire.RateLimitResponse)
 
     async def kuadrant(self, method: str, entries: Mapping[str, str], tokens: int = 0) -> wire.RateLimitResponse:
         """`CheckRateLimit` or `Report`."""
         request = wire.RateLimitRequest(domain="gateway", descriptors=[described(entries)], hits_addend=tokens)
-        return await self._call(method, request, wire.RateLimitResponse)
+        return await self._call(KUADRANT, method, request, wire.RateLimitResponse)
 
     async def reserve(
         self, entries: Mapping[str, str], amount: int, ttl_s: float | None = None
@@ -79,28 +79,27 @@ class Gateway:
         request = wire.ReserveRequest(domain="gateway", descriptors=[described(entries)], amount=amount)
         if ttl_s is not None:
             request.ttl.CopyFrom(Duration(seconds=int(ttl_s), nanos=round(ttl_s % 1 * 1e9)))
-        return await self._call("Reserve", request, wire.ReserveResponse)
+        return await self._call(KUADRANT, "Reserve", request, wire.ReserveResponse)
 
     async def commit(self, entries: Mapping[str, str], reservation: str, amount: int) -> wire.CommitResponse:
         request = wire.CommitRequest(
             domain="gateway", descriptors=[described(entries)], reservation_id=reservation, actual_amount=amount
         )
-        return await self._call("Commit", request, wire.CommitResponse)
+        return await self._call(KUADRANT, "Commit", request, wire.CommitResponse)
 
-    async def _call(self, method: str, request: Any, answer: Any) -> Any:
+    async def _call(self, service: str, method: str, request: Message, answer: type[_Answer]) -> _Answer:
         call: Any = self.channel.unary_unary(
-            f"/{KUADRANT}/{method}",
+            f"/{service}/{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        return await call(request, timeout=PATIENCE_S)
+        found: _Answer = await call(request, timeout=PATIENCE_S)
+        return found
 
 
-def descriptor(tokens: int | None, entries: Mapping[str, str]) -> Any:
+def descriptor(tokens: int | None, entries: Mapping[str, str]) -> wire.Descriptor:
     """A descriptor as Envoy makes it."""
-    made = ratelimit_pb2.RateLimitDescriptor()
-    for key, value in entries.items():
-        made.entries.add(key=f"tallygate_{key}", value=value)
+    made = wire.Descriptor(entries=[wire.Entry(key=f"tallygate_{key}", value=value) for key, value in entries.items()])
     if tokens is not None:
         made.hits_addend.value = tokens
     return made
@@ -114,7 +113,7 @@ def described(entries: Mapping[str, str]) -> wire.Descriptor:
     return made
 
 
-def headers_of(answer: Any) -> dict[str, str]:
+def headers_of(answer: wire.RateLimitResponse) -> dict[str, str]:
     return {header.key: header.value for header in answer.response_headers_to_add}
 
 

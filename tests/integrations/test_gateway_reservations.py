@@ -1,0 +1,113 @@
+"""Reservations of gateways before real services: never more than there is, and on record whoever goes down."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from tallygate.client import ClientSettings, MeteringClient
+from tallygate.control.v1 import account_service_pb2, lifecycle_service_pb2
+from tallygate.integrations.ratelimit import rate_limit_pb2 as wire
+from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
+from tests.harness.asgi.engine_harness import SERVICE, people
+from tests.harness.patience import until_found
+from tests.harness.programs.programs import Pair
+from tests.harness.wire.rate_limits import Gateway, gateway
+
+SETTINGS = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
+FEW = "accounts/few/services/default-llama"
+BALANCE_NANOS = 20_000_000
+"""0.02 USD: at 2 USD per million tokens, 10,000 tokens of output."""
+EACH = 2_000
+FINISHED = request_usage_pb2.SETTLEMENT_STATE_FINISHED
+
+
+@pytest.fixture
+async def running(pair: Pair) -> Pair:
+    """A service with plenty of money, and one with little."""
+    async with people(pair) as hands:
+        await hands.prepare()
+        await hands.accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name="accounts/few"))
+        money = account_service_pb2.TopUpAccountRequest(name="accounts/few", amount_nanos=BALANCE_NANOS)
+        await hands.accounts.TopUpAccount(money)
+        await hands.lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=FEW))
+    async with MeteringClient(pair.metering.address, settings=SETTINGS) as client, gateway(client, ids="try") as edge:
+        await until_found(lambda: holds(edge, SERVICE, 1))
+        await until_found(lambda: holds(edge, FEW, 1))
+    return pair
+
+
+async def holds(edge: Gateway, service: str, tokens: int) -> bool:
+    """Whether a service runs, and so many tokens can be held of it; nothing is used of them."""
+    held = await edge.reserve({"service": service}, tokens)
+    if held.code == wire.OK:
+        await edge.commit({"service": service}, held.reservation_id, 0)
+    return held.code == wire.OK
+
+
+async def outputs(pair: Pair, service: str) -> dict[str, int]:
+    """Output tokens of the finished records of a service, without those of the trials."""
+    page = usage_service_pb2.ListRequestUsageRequest(service=service, page_size=1_000)
+    async with grpc.aio.insecure_channel(pair.metering.address) as channel:
+        answer = await usage_service_pb2_grpc.UsageServiceStub(channel).ListRequestUsage(page)
+    return {
+        each.request_id: each.usage.output_tokens
+        for each in answer.request_usages
+        if each.state == FINISHED and not each.request_id.startswith("try")
+    }
+
+
+async def test_reservations_at_once_are_never_more_than_there_is(running: Pair) -> None:
+    """Of twenty that want 2,000 tokens of 10,000, five are held; what they did not use lets others in."""
+    service = {"service": FEW}
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        answers = await asyncio.gather(*(edge.reserve(service, EACH) for _ in range(20)))
+        held = [answer.reservation_id for answer in answers if answer.code == wire.OK]
+        assert len(held) == 5
+        assert (await edge.reserve(service, EACH)).code == wire.OVER_LIMIT
+        committed = await asyncio.gather(*(edge.commit(service, each, 600) for each in held))
+        assert all(answer.reservation_released for answer in committed)
+        answers = await asyncio.gather(*(edge.reserve(service, EACH) for _ in range(20)))
+        held = [answer.reservation_id for answer in answers if answer.code == wire.OK]
+        assert len(held) == 3
+        for each in held:
+            await edge.commit(service, each, EACH)
+    assert sum((await outputs(running, FEW)).values()) == 5 * 600 + 3 * EACH
+
+
+async def test_a_reservation_outlives_its_gateways_server(running: Pair) -> None:
+    """Another process commits it; repeated, it is recorded once, and what was held besides is free again."""
+    service = {"service": FEW}
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        held = await edge.reserve({**service, "request_id": "r1"}, 4 * EACH, 3_000)
+        assert held.code == wire.OK
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        assert (await edge.reserve(service, 2 * EACH)).code == wire.OVER_LIMIT
+        for _ in range(2):
+            assert not (await edge.commit(service, held.reservation_id, 700)).reservation_released
+        assert await outputs(running, FEW) == {"r1": 700}
+        await until_found(lambda: holds(edge, FEW, 4 * EACH))
+
+
+async def test_counts_outlive_a_restart_of_the_gateways_server(running: Pair) -> None:
+    """The request that was let through before it is counted after it, once, however often that is said."""
+    request = {"service": SERVICE, "request_id": "r1"}
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        assert (await edge.ask(request)).overall_code == wire.OK
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        for _ in range(3):
+            assert (await edge.ask(request, 90)).overall_code == wire.OK
+    assert await outputs(running, SERVICE) == {"r1": 90}
+
+
+async def test_an_id_that_was_counted_opens_no_other_request(running: Pair) -> None:
+    """A gateway that lets end users choose ids would otherwise let them run many requests for one."""
+    request = {"service": SERVICE, "request_id": "r1"}
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        assert (await edge.ask(request)).overall_code == wire.OK
+        await edge.ask(request, 5)
+        refused = await edge.ask(request)
+        assert refused.overall_code == wire.OVER_LIMIT
+        assert refused.dynamic_metadata["reason"] == "REQUEST_ID_REUSED"
