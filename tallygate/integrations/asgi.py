@@ -94,8 +94,10 @@ class MeteringMiddleware:
         said = with_settings_file(os.environ)
         ensure_log_output(environment.log_level_from(said))
         self._app = app
-        self._client = client if client is not None else environment.client_from(said)
-        self._find_service = service_resolver(services) if services is not None else environment.services_from(said)
+        self.client = client if client is not None else environment.client_from(said)
+        """What speaks to metering nodes."""
+        self.find_service = service_resolver(services) if services is not None else environment.services_from(said)
+        """Leads from an API key and a model to a service."""
         self._count_input_tokens = count_input_tokens
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(said)
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else said)
@@ -202,7 +204,7 @@ class MeteringMiddleware:
         except BadRequestError as error:
             return errors.bad_request(error.message, error.param)
         try:
-            found = self._find_service(api_key, parsed.model)
+            found = self.find_service(api_key, parsed.model)
             service = await found if inspect.isawaitable(found) else found
         except UnknownKeyError:
             return errors.unknown_key()
@@ -212,7 +214,7 @@ class MeteringMiddleware:
         # A whole answer cannot be stopped, so all of it is set aside before it begins.
         is_whole = not parsed.streams and parsed.max_output_tokens != 0
         client = scope.get("client")
-        request = self._client.request(
+        request = self.client.request(
             service,
             input_tokens=input_to_hold,
             max_output_tokens=parsed.max_output_tokens,
@@ -225,7 +227,7 @@ class MeteringMiddleware:
             receipt=False,
         )
         try:
-            self._client.start()
+            self.client.start()
             await request.authorize()
         except MeteringError as error:
             return errors.refusal(error, leaves_model_open=not (service or parsed.model))
@@ -247,15 +249,15 @@ class MeteringMiddleware:
         if environment.tells_metrics_from(os.environ):
             from tallygate.integrations import metrics  # noqa: PLC0415  # only where it is asked for: an extra
 
-            metrics.register(self._client, self.requests)
+            metrics.register(self.client, self.requests)
 
     def _start(self) -> None:
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
-        self._client.start()
+        self.client.start()
 
     async def _close(self) -> None:
         try:
-            await self._client.close()
+            await self.client.close()
         except MeteringError as error:
             _log.warning("Not everything is recorded yet: %s", error)
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import grpc
 import httpx2
@@ -16,16 +15,18 @@ import openai
 import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
+from tallygate.integrations.asgi import MeteringMiddleware
+from tallygate.integrations.envoy.app import EnvoyUpstream
+from tallygate.integrations.envoy.serve import Servicers, serving
 from tallygate.integrations.ratelimit.open_requests import OpenRequests
-from tallygate.integrations.ratelimit.servicers import RateLimitServicers
-from tallygate.integrations.services import ServiceMap
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
+from tests.harness.asgi import envoy_harness
 from tests.harness.asgi.engine_harness import SERVICE, SERVICES, TRIAL, people, ready, uvicorn_serving
+from tests.harness.asgi.envoy_harness import free_port, port_of, running_envoy
 from tests.harness.asgi.fake_engine import FakeEngine
 from tests.harness.asgi.raw_upstream import RawUpstream, raw_upstream
 from tests.harness.patience import PATIENCE_S, until, until_found
 from tests.harness.programs.programs import Pair
-from tests.harness.programs.real_envoy import envoy
 
 ENDED = {request_usage_pb2.SETTLEMENT_STATE_FINISHED, request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT}
 BEARER = {"authorization": "Bearer sk-acme"}
@@ -33,20 +34,20 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 MOMENT_S = 0.3
 """Time for which nothing may happen: on a slow machine the test then sees less."""
 REQUESTS = 20
+SAMPLE = envoy_harness.SAMPLE.with_name("ratelimit.yaml")
 SETTINGS = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
 
 
 @asynccontextmanager
-async def limits(address: str) -> AsyncIterator[tuple[str, OpenRequests]]:
-    """The service by itself; gives where it is, and what it has open."""
-    async with MeteringClient(address, settings=SETTINGS) as client:
-        requests = OpenRequests(client, new_id=lambda: uuid4().hex)
-        server = grpc.aio.server()
-        RateLimitServicers(requests, ServiceMap(SERVICES)).add_to(server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        yield f"127.0.0.1:{port}", requests
-        await server.stop(0)
+async def limited(pair: Pair, upstream: str, folder: Path) -> AsyncIterator[tuple[str, OpenRequests]]:
+    """An Envoy by the sample, and the server that it asks, before a node; its URL, and what is open."""
+    client = MeteringClient(pair.metering.address, settings=SETTINGS)
+    servicers = Servicers(MeteringMiddleware(EnvoyUpstream(), client=client, services=SERVICES))
+    async with (
+        serving("127.0.0.1:0", servicers, grace_s=0) as tallygate,
+        running_envoy(folder, upstream=port_of(upstream), tallygate=tallygate, sample=SAMPLE) as url,
+    ):
+        yield url, servicers._limits.requests
 
 
 @pytest.fixture
@@ -56,8 +57,7 @@ async def url(pair: Pair, tmp_path: Path) -> AsyncIterator[str]:
         await hands.prepare()
     async with (
         uvicorn_serving(FakeEngine(), lifespan="off") as engine,
-        limits(pair.metering.address) as (address, _),
-        envoy("ratelimit.yaml", {8000: engine.removeprefix("http://"), 7481: address}, tmp_path) as url,
+        limited(pair, engine, tmp_path) as (url, _),
     ):
         async with client_of(url) as client:
             await ready(client)
@@ -95,10 +95,8 @@ async def leave_after(
     upstream: RawUpstream, pair: Pair, folder: Path, *, events: int, is_counted: bool
 ) -> OpenRequests:
     """A client of an Envoy of its own that leaves after so many events; what was open after that."""
-    places = {8000: upstream.url.removeprefix("http://")}
     async with (
-        limits(pair.metering.address) as (address, requests),
-        envoy("ratelimit.yaml", {**places, 7481: address}, folder) as url,
+        limited(pair, upstream.url, folder) as (url, requests),
         httpx2.AsyncClient(timeout=PATIENCE_S) as client,
     ):
         ask: Any = {"json": {"model": "llama"}, "headers": BEARER}
@@ -108,7 +106,7 @@ async def leave_after(
                 await anext(lines)
         await asyncio.wait_for(upstream.has_ended.wait(), PATIENCE_S)
         if is_counted:
-            await until(lambda: requests.counts["counted"])
+            await until(lambda: requests.counts["counted"] and not len(requests))
         else:
             await asyncio.sleep(MOMENT_S)
         return requests
@@ -192,7 +190,7 @@ async def test_without_tallygate_nothing_passes(tmp_path: Path) -> None:
     engine = FakeEngine()
     async with (
         uvicorn_serving(engine, lifespan="off") as upstream,
-        envoy("ratelimit.yaml", {8000: upstream.removeprefix("http://"), 7481: "127.0.0.1:1"}, tmp_path) as url,
+        running_envoy(tmp_path, upstream=port_of(upstream), tallygate=free_port(), sample=SAMPLE) as url,
         client_of(url) as client,
     ):
         with pytest.raises(openai.InternalServerError) as raised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,6 +13,8 @@ import grpc
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import App, Message
 from tallygate.integrations.envoy.servicer import ExternalProcessor
+from tallygate.integrations.ratelimit.open_requests import OpenRequests
+from tallygate.integrations.ratelimit.servicers import RateLimitServicers
 
 GRACE_S: Final = 30.0
 """Time for which answers go on after the server was told to end."""
@@ -33,10 +36,13 @@ class Servicers:
     def __init__(self, middleware: MeteringMiddleware) -> None:
         self.middleware = middleware
         self._processor = ExternalProcessor(middleware)
+        requests = OpenRequests(middleware.client, new_id=lambda: uuid.uuid4().hex)
+        self._limits = RateLimitServicers(requests, middleware.find_service)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Adds them to a server."""
         self._processor.add_to(server)
+        self._limits.add_to(server)
 
     async def close(self) -> None:
         """Waits for what they have begun, once the server has ended."""

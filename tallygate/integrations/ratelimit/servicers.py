@@ -60,7 +60,7 @@ class RateLimitServicers:
 
     def __init__(self, requests: OpenRequests, find_service: ServiceResolver) -> None:
         """`find_service`: leads from an API key and a model to a service, as the middleware's settings say."""
-        self._requests = requests
+        self.requests = requests
         self._find_service = find_service
         self._said: set[str] = set()
 
@@ -98,7 +98,7 @@ class RateLimitServicers:
             kind = read_kind(each.entries for each in request.descriptors)
             tokens, ttl_s = checked(request.amount, kind), _seconds(request)
             service = await self._service_of(named)
-            reservation = await _metered(self._requests.reserve(named, service, kind, tokens, ttl_s))
+            reservation = await _metered(self.requests.reserve(named, service, kind, tokens, ttl_s))
         except (DescriptorError, RefusedError) as error:
             reason = error.reason if isinstance(error, RefusedError) else "INVALID_DESCRIPTOR"
             if isinstance(error, DescriptorError):
@@ -114,7 +114,7 @@ class RateLimitServicers:
             kind = read_kind(each.entries for each in request.descriptors)
             usage = usage_of({kind: checked(request.actual_amount, kind)})
             service = await self._service_of(named)
-            released = await _metered(self._requests.commit(request.reservation_id, named, service, usage))
+            released = await _metered(self.requests.commit(request.reservation_id, named, service, usage))
         except DescriptorError as error:
             self._say_once(str(error))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -153,7 +153,7 @@ class RateLimitServicers:
         if not named.request_id:
             raise DescriptorError(f"No descriptor has {REQUEST_ID}: by it a request and its tokens belong together.")
         service = await self._service_of(named)
-        return await _metered(self._requests.admit(named, service))
+        return await _metered(self.requests.admit(named, service))
 
     async def _count(self, found: Read) -> MeteredRequest | None:
         """Records what a request used. Refused is then whoever comes next: the service may not go on."""
@@ -162,7 +162,7 @@ class RateLimitServicers:
             self._say_once(f"No descriptor has {REQUEST_ID}: what is said again of a request is counted again.")
         try:
             service = await self._service_of(named)
-            denial = await _metered(self._requests.count(named, service, usage))
+            denial = await _metered(self.requests.count(named, service, usage))
         except RefusedError as error:
             _log.error("The tokens of request %s were not recorded: %s", named.request_id[:64], error.reason)
             raise
