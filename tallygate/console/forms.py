@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -49,6 +51,28 @@ class Form:
     def texts(self, name: str) -> list[str]:
         """All that was chosen of several."""
         return [text.strip() for text in self._fields.get(name, []) if text.strip()]
+
+    def lines(self, name: str) -> list[str]:
+        """What was typed, a line each; empty ones are left out."""
+        return [line.strip() for line in self.text(name).splitlines() if line.strip()]
+
+    def chosen(self, name: str, kind: Any) -> Any:
+        """The value of an enum of the contract whose name was chosen; 0 for what it does not have."""
+        first = kind.DESCRIPTOR.values_by_number[0].name
+        known = kind.DESCRIPTOR.values_by_name.get(first.removesuffix("UNSPECIFIED") + self.text(name))
+        return known.number if known else 0
+
+    def time(self, name: str) -> Timestamp | None:
+        """A moment in UTC; None where nothing was typed. Raises FieldError."""
+        typed = self.text(name)
+        if not typed:
+            return None
+        made = Timestamp()
+        try:
+            made.FromDatetime(datetime.fromisoformat(typed).replace(tzinfo=UTC))
+        except ValueError:
+            raise FieldError(name, f"{typed!r} is no time; write date and time, such as 2030-01-31T12:00.") from None
+        return made
 
     def kept(self) -> Iterator[tuple[str, list[str]]]:
         """All that was sent, to be sent again."""

@@ -59,6 +59,14 @@ def moment(time: Timestamp | int) -> Markup:
     return Markup('<time datetime="{:%Y-%m-%dT%H:%M:%SZ}" title="{}">{}</time>').format(when, text, text)
 
 
+def typed_time(time: Timestamp) -> str:
+    """A time as a field for times has it, in UTC; empty for none."""
+    if not time.seconds:
+        return ""
+    when = time.ToDatetime(UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}" if when.second else f"{when:%Y-%m-%dT%H:%M}"
+
+
 def duration(length: Duration) -> str:
     """A length of time in its greatest unit that leaves no rest: `30 days`."""
     seconds = length.seconds
@@ -75,6 +83,13 @@ def enum_name(message: Message, field: str) -> str:
 def enum_names(message: Message, field: str) -> list[str]:
     """The same of a field with several values."""
     return [_name(message, field, number) for number in getattr(message, field)]
+
+
+def enum_choices(kind: Any) -> list[tuple[str, str]]:
+    """All values of an enum of the contract: their names, as `enum_name` has them, and words."""
+    first, *others = kind.DESCRIPTOR.values
+    names = [value.name.removeprefix(first.name.removesuffix("UNSPECIFIED")) for value in others]
+    return [(name, words(name)) for name in names]
 
 
 def total(usage: TokenUsage) -> int:
@@ -135,6 +150,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "percent": percent,
     "tokens": tokens,
     "total": total,
+    "typed_time": typed_time,
     "words": words,
 }
 """Filters of templates, by their names there."""

@@ -142,7 +142,7 @@ class Visit:
             return
         self.status = error.status
         for path, problem in error.violations:
-            self.errors.setdefault(path, problem)
+            self.errors.setdefault(path.partition("[")[0], problem)
         self.errors[""] = error.sentence
 
     def page(self, template: str, **values: Any) -> Response:

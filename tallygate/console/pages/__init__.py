@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tallygate.console.nav import Nav
 from tallygate.console.pages import (
+    keys,
     models,
     requests,
     reservations,
@@ -41,4 +42,5 @@ PAGES: Final[Sequence[Page]] = (
     usage,
     requests,
     traffic,
+    keys,
 )
