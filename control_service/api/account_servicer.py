@@ -4,7 +4,7 @@ from typing_extensions import override
 
 from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
-from control_service.api.fields import Fields
+from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.paging import decode_page
 from control_service.api.statement_codec import decode_statement_query, encode_statement
 from control_service.usecases.people.accounts import create_account, update_account
@@ -123,12 +123,14 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
                 owner_id, service_id = fields.service("inference_service", request.inference_service)
                 if owner_id not in ("", account_id):
                     fields.refuse("inference_service", "must be a service of the account")
-            (after,), limit = decode_page(fields, request, (0,))
+            (after,), limit = decode_page(fields, request, (INT64_MAX if request.newest_first else 0,))
         async with self._database.reading() as tx:
             account = await tx.accounts.get(account_id)
             if service_id is not None:
                 await find_service(tx, account, service_id)
-            entries = await tx.ledger.page(account_id, service_id, after, limit + 1)
+            entries = await tx.ledger.page(
+                account_id, service_id, after, limit + 1, newest_first=request.newest_first
+            )
         page, token = encode_page(
             request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,)
         )

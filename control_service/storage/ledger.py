@@ -55,11 +55,15 @@ class LedgerRows(Ledger):
         await self._connection.execute(insert(_entries).values(asdict(entry)))
 
     @override
-    async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
-        query = select(_entries).where(_entries.c.account_id == account_id, _entries.c.entry_number > after)
+    async def page(
+        self, account_id: str, service_id: str | None, after: int, limit: int, *, newest_first: bool = False
+    ) -> list[LedgerEntry]:
+        number = _entries.c.entry_number
+        behind = number < after if newest_first else number > after
+        query = select(_entries).where(_entries.c.account_id == account_id, behind)
         if service_id is not None:
             query = query.where(_entries.c.service_id == service_id)
-        query = query.order_by(_entries.c.entry_number).limit(limit)
+        query = query.order_by(number.desc() if newest_first else number).limit(limit)
         return [_entry(row) for row in (await self._connection.execute(query)).mappings()]
 
     @override

@@ -66,8 +66,10 @@ class Ledger(Protocol):
     async def add(self, entry: LedgerEntry) -> None:
         """Stores a new line."""
 
-    async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
-        """Lines of the account, or of one of its services, whose number is greater than `after`, by number."""
+    async def page(
+        self, account_id: str, service_id: str | None, after: int, limit: int, *, newest_first: bool = False
+    ) -> list[LedgerEntry]:
+        """Lines of the account, or of one of its services, by number, from the one behind `after` in that order."""
 
     async def sums(self, query: StatementQuery, period: Period, limit: int) -> list[StatementLine]:
         """The lines of a period as far as the query sees them, added up by kind and by what it asks for."""

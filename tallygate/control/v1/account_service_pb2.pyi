@@ -508,6 +508,7 @@ class ListLedgerEntriesRequest(_message.Message):
     INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`accounts/{account}`. Required."""
     inference_service: _builtins.str
@@ -516,6 +517,8 @@ class ListLedgerEntriesRequest(_message.Message):
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    newest_first: _builtins.bool
+    """The newest lines first."""
     def __init__(
         self,
         *,
@@ -523,10 +526,11 @@ class ListLedgerEntriesRequest(_message.Message):
         inference_service: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "inference_service", b"inference_service", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "inference_service", b"inference_service", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,7 +548,7 @@ class ListLedgerEntriesResponse(_message.Message):
     """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def ledger_entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.LedgerEntry]:
-        """The lines, oldest first."""
+        """The lines, oldest first unless told otherwise."""
 
     def __init__(
         self,

@@ -163,7 +163,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLedgerEntries(self, request, context):
-        """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages.
+        """Lists an account's ledger, oldest first unless told otherwise. Lines that become one meanwhile (see LedgerEntry) may be
+        on two pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,9 @@ class AccountServiceStub:
     open.
     """
     ListLedgerEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]
-    """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages."""
+    """Lists an account's ledger, oldest first unless told otherwise. Lines that become one meanwhile (see LedgerEntry) may be
+    on two pages.
+    """
     GetStatement: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]
     """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
     services, have cost, without balances and payments.
@@ -106,7 +108,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     open.
     """
     ListLedgerEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListLedgerEntriesRequest, _account_service_pb2.ListLedgerEntriesResponse]  # type: ignore[assignment]
-    """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages."""
+    """Lists an account's ledger, oldest first unless told otherwise. Lines that become one meanwhile (see LedgerEntry) may be
+    on two pages.
+    """
     GetStatement: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetStatementRequest, _account_service_pb2.GetStatementResponse]  # type: ignore[assignment]
     """What a month did to an account's money. Whoever may not read the account gets what teams of theirs, or the account's
     services, have cost, without balances and payments.
@@ -199,7 +203,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ListLedgerEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListLedgerEntriesResponse, _abc.Awaitable[_account_service_pb2.ListLedgerEntriesResponse]]:
-        """Lists an account's ledger, oldest first. Lines that become one meanwhile (see LedgerEntry) may be on two pages."""
+        """Lists an account's ledger, oldest first unless told otherwise. Lines that become one meanwhile (see LedgerEntry) may be
+        on two pages.
+        """
 
     @_abc_1.abstractmethod
     def GetStatement(

@@ -31,7 +31,10 @@ async def test_a_ledger_is_read_in_pages(desk: Desk) -> None:
     async with desk.database.reading() as tx:
         first = await tx.ledger.page("acme", None, 0, 3)
         second = await tx.ledger.page("acme", None, first[-1].entry_number, 3)
+        latest = await tx.ledger.page("acme", None, 100, 2, newest_first=True)
+        before = await tx.ledger.page("acme", None, latest[-1].entry_number, 5, newest_first=True)
     assert [entry.amount_nanos for entry in [*first, *second]] == [1, 2, 3, 4, 5]
+    assert [entry.amount_nanos for entry in [*latest, *before]] == [5, 4, 3, 2, 1]
 
 
 async def test_an_account_is_needed(desk: Desk) -> None:
