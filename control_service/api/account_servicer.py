@@ -128,9 +128,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             account = await tx.accounts.get(account_id)
             if service_id is not None:
                 await find_service(tx, account, service_id)
-            entries = await tx.ledger.page(
-                account_id, service_id, after, limit + 1, newest_first=request.newest_first
-            )
+            entries = await tx.ledger.page(account_id, service_id, after, limit + 1, newest_first=request.newest_first)
         page, token = encode_page(
             request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,)
         )

@@ -35,6 +35,11 @@ def amount(nanos: int, currency: str = "") -> Markup:
     )
 
 
+def exact(nanos: int, currency: str) -> Markup:
+    """Money with all its decimals, for papers that add up."""
+    return Markup('<data class="amount" value="{}">{} {}</data>').format(nanos, _grouped(units_text(nanos)), currency)
+
+
 def tokens(count: int) -> str:
     """A whole number with its thousands set off."""
     return f"{count:,}"
@@ -144,6 +149,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "compact": compact,
     "enum_name": enum_name,
     "enum_names": enum_names,
+    "exact": exact,
     "last": last,
     "duration": duration,
     "moment": moment,

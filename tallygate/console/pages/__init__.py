@@ -11,12 +11,14 @@ from tallygate.console.nav import Nav
 from tallygate.console.pages import (
     keys,
     models,
+    money,
     requests,
     reservations,
     service,
     service_actions,
     service_forms,
     services,
+    statements,
     traffic,
     usage,
 )
@@ -43,4 +45,6 @@ PAGES: Final[Sequence[Page]] = (
     requests,
     traffic,
     keys,
+    money,
+    statements,
 )

@@ -93,7 +93,7 @@ async def test_a_key_is_changed(stage: Stage) -> None:
     )
     assert done.headers["location"] == KEY
     key = await key_of(stage)
-    assert (key.display_name, key.scope.models) == ("Other", ["models/llama"])
+    assert (key.display_name, list(key.scope.models)) == ("Other", ["models/llama"])
     assert key.expire_time.ToJsonString() == "2030-01-31T12:00:00Z"
     await browser.submit(f"{KEY}/edit", expire_time="")
     assert not (await key_of(stage)).HasField("expire_time")
