@@ -68,8 +68,8 @@ async def test_rates_are_differences_over_the_nodes_own_time(stage: MeteredStage
     page = await operator.get(PAGE)
     rows = {row[0].partition(" ")[0]: row[1:] for row in rows_of(page.text) if len(row) == 12}
     assert (rows["a"][:5], rows["b"][:5]) == (["1,000", "100", "3", "2", "0"], ["250", "0", "3", "2", "0"])
-    assert ["Token rate", "4"] in rows_of(page.text)
-    assert "<dt>Tokens a second</dt><dd><strong>1,250</strong>" in page.text
+    assert "<dt>Denied: token rate</dt><dd>4 a second</dd>" in page.text
+    assert "<dt>All</dt><dd><strong>1,250</strong>" in page.text
     assert "<dt>Pay as you go</dt><dd>1,000</dd>" in page.text
     assert "<dt>Grants</dt><dd>200 a second</dd>" in page.text
     assert "<title>0 s ago: Free trial 250</title>" in page.text
