@@ -159,6 +159,7 @@ class _Program:
         caretaking = Caretaking(
             name, self._holder, storage, connect, keys, clock=clock, new_id=new_id, settings=node_settings
         )
+        storage.model_of = assembly.node.model_of
         assembly.link.on_lost = caretaking.name_lost
         assembly.link.proxies = proxies_to(self._settings.control)
         metering = MeteringServicer(assembly.node, self._traces())

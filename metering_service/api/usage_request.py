@@ -25,7 +25,7 @@ TEAMS_MAX: Final = 100
 _ACCOUNT: Final = f"accounts/{ACCOUNT_ID}"
 _SERVICE: Final = re.compile(f"{_ACCOUNT}/services/{SERVICE_ID}")
 _SERVICE_OR_ACCOUNT: Final = re.compile(rf"{_SERVICE.pattern}|{_ACCOUNT}")
-_GROUP: Final = re.compile(r"service|service_uid|team|key_team|credential|label:[^\0]{1,64}", re.DOTALL)
+_GROUP: Final = re.compile(r"service|service_uid|model|team|key_team|credential|label:[^\0]{1,64}", re.DOTALL)
 
 _TEAM: Final = re.compile(f"(?:{TEAM_ID})?")
 
@@ -163,7 +163,7 @@ def _team_and_group_violations(request: pb.QueryUsageRequest) -> Iterable[Violat
         if not _GROUP.fullmatch(group):
             yield (
                 f"group_by[{index}]",
-                "must be service, service_uid, team, key_team, credential or label:{key}, a key of at most 64",
+                "must be service, service_uid, model, team, key_team, credential or label:{key}, a key of at most 64",
             )
 
 

@@ -51,6 +51,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         # bucket is not said to run.
         fresh_through_us = self._fresh_through_us()
         rows = await self._reader.query_usage(query)
+        unused = await self._reader.unused(query.services, query.scope)
         groups = group_totals(query, rows) if request.with_group_totals else []
         buckets = fitting([*rows, *groups], encode_bucket, ANSWER_BYTES_MAX)
         if len(buckets) < len(rows) + len(groups):
@@ -63,6 +64,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             total=encode_bucket(total_of(query, rows)),
             running=encode_running(self._running(query.services, query.scope)),
             fresh_through_time=encode_timestamp(fresh_through_us),
+            unused_names=unused,
         )
 
     @override

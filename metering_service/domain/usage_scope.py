@@ -22,10 +22,15 @@ class UsageScope:
 
         `name`: `accounts/{account}`, or the name of a service in it.
         """
-        seen = self.sight.teams_of(name.split("/", 2)[1])
+        seen = self.sight.teams_of(account_id_of(name))
         if seen is None or self.team_ids is None:
             return self.team_ids if seen is None else seen
         return seen & self.team_ids
+
+
+def account_id_of(name: str) -> str:
+    """The account's id in `accounts/{account}`, or in the name of a service in it."""
+    return name.split("/", 2)[1]
 
 
 WHOLE_SCOPE: Final = UsageScope()

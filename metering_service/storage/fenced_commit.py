@@ -37,7 +37,8 @@ _REVISION_LOCKED: Final = (
     select(requests.c.revision).where(*(requests.c[name] == bindparam(name) for name in _KEY)).with_for_update()
 )
 
-Names = Sequence[tuple[str, str]]
+Names = Sequence[tuple[str, str, str]]
+"""Uid, name and model of services."""
 KeptFinishes = Collection[RequestName] | None
 
 
@@ -45,7 +46,7 @@ class Writer(Protocol):
     """The part of `Recorder` that is called all the time."""
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
-        """Write a batch in one transaction, exactly once; `names`: uid and name of services that may be new.
+        """Write a batch in one transaction, exactly once; `names`: services that may be new.
 
         Raises NodeFencedError. Returns the unauthorised finishes that were kept, as `Recorder.commit` does.
         """

@@ -25,13 +25,15 @@ _DATABASE_ID: Final = "database_id"
 class SqlRecorder:
     """`Recorder` over SQLite or PostgreSQL. `id_factory` makes the database's id, if it has none yet.
 
-    `writer` is by default the one that suits the engine; close it in the end.
+    `writer` is by default the one that suits the engine; close it in the end. `model_of` says the model of a service by
+    its name, empty where that is not known; it may be set later.
     """
 
     def __init__(self, engine: AsyncEngine, id_factory: Callable[[], str], writer: Writer | None = None) -> None:
         self._engine = engine
         self._id_factory = id_factory
         self._writer = writer if writer is not None else writer_for(engine)
+        self.model_of: Callable[[str], str] = lambda _service: ""
         self._known_services: set[tuple[str, str]] = set()
         # Built once: building one takes longer than the database takes to answer it.
         self._of_names = with_counts(wanted(engine.dialect))
@@ -98,11 +100,13 @@ class SqlRecorder:
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
         """Write a batch as one transaction; services that were not seen before are entered with it."""
-        new_services = {
-            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.unauthorised)
-        } - self._known_services
+        records = (*batch.requests, *batch.notes, *batch.unauthorised)
+        new_services = {(record.service_uid, record.service) for record in records}
+        new_services |= {(key.service_uid, key.service) for key, _ in batch.denials}
+        new_services -= self._known_services
+        names = [(uid, name, self.model_of(name)) for uid, name in sorted(new_services)]
         async with database_answers(self._engine, "writing"):
-            kept = await self._writer.write(node, epoch, batch, sorted(new_services))
+            kept = await self._writer.write(node, epoch, batch, names)
         self._known_services |= new_services
         return kept
 

@@ -184,8 +184,13 @@ counts_pages = Table(
 )
 """The latest counts of requests that run, many to a row (see `metering_service.domain.counts_page`)."""
 
-services = Table("services", metadata, _key("service_uid"), _key("service"))
-"""Which names there are records of, so that `requests` needs no second index to be found by a service's uid."""
+services = Table(
+    "services", metadata, _key("service_uid"), _key("service"), Column("model", Text, nullable=False, server_default="")
+)
+"""Which names there are records of, so that `requests` needs no second index to be found by a service's uid.
+
+`model` is the resource name of the service's model; empty where no node has told it yet.
+"""
 
 leases = Table(
     "leases",

@@ -129,7 +129,7 @@ class CommitStatements:
             return _upsert(make(dialect_insert(dialect, table)), table, dialect)
 
         self.put_nodes = upsert(_keep, nodes)
-        self.put_services = upsert(_keep, services)
+        self.put_services = upsert(_name_model, services)
         self.put_requests = upsert(_replace_requests, requests)
         self.keep_requests = upsert(_keep_and_say, requests)
         self.put_counts = upsert(replace_rows, counts_pages)
@@ -142,6 +142,16 @@ class CommitStatements:
 
 def _keep(statement: Insert) -> Insert:
     return statement.on_conflict_do_nothing()
+
+
+def _name_model(statement: Insert) -> Insert:
+    """A service has one model; what is not known yet is entered later."""
+    new = statement.excluded.model
+    return statement.on_conflict_do_update(
+        index_elements=list(services.primary_key),
+        set_={"model": new},
+        where=and_(services.c.model == literal_column("''"), new != literal_column("''")),
+    )
 
 
 def _keep_and_say(statement: Insert) -> Upsert:

@@ -10,10 +10,11 @@ from sqlalchemy.types import BigInteger
 
 from metering_service.storage.labels_sql import label_value
 from metering_service.storage.rows import SUMS
-from metering_service.storage.schema import KINDS, minute_denials, minute_usage
+from metering_service.storage.schema import KINDS, minute_denials, minute_usage, services
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery
 
 LABEL: Final = "label:"
+MODEL: Final = "model"
 ACCOUNT_SEGMENTS: Final = 2
 """Number of segments of `accounts/{account}`; a service's name has more."""
 
@@ -71,7 +72,7 @@ class UsageSql:
         by_teams: defaultdict[frozenset[str] | None, list[str]] = defaultdict(list)
         for name in query.services:
             by_teams[query.scope.teams_of(name)].append(name)
-        yield or_(*(_named(table.c.service, names) & used_by(table, teams) for teams, names in by_teams.items()))
+        yield or_(*(named(table.c.service, names) & used_by(table, teams) for teams, names in by_teams.items()))
         if query.credential is not None:
             yield table.c.credential == query.credential
         for key, value in query.labels:
@@ -79,6 +80,9 @@ class UsageSql:
 
 
 def _group(table: Table, name: str) -> ColumnElement[str]:
+    if name == MODEL:
+        of = services.c.service_uid == table.c.service_uid, services.c.service == table.c.service
+        return func.coalesce(select(services.c.model).where(*of).scalar_subquery(), "")
     if not name.startswith(LABEL):
         column: ColumnElement[str] = table.c[name]
         return column
@@ -92,7 +96,8 @@ def used_by(table: Table, teams: Collection[str] | None) -> ColumnElement[bool]:
     return true() if teams is None else table.c.team.in_(sorted(teams))
 
 
-def _named(service: ColumnElement[str], wanted: Collection[str]) -> ColumnElement[bool]:
+def named(service: ColumnElement[str], wanted: Collection[str]) -> ColumnElement[bool]:
+    """Whether a service is one of these, or one of these accounts'."""
     accounts = [name for name in wanted if name.count("/") < ACCOUNT_SEGMENTS]
     names = [name for name in wanted if name not in accounts]
     # "0" is the character after "/": the range is all names below the account, and uses the index.

@@ -4,17 +4,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import AggregateDelta, RequestRecord
-from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
+from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope, account_id_of
 from metering_service.storage.failures import database_answers
 from metering_service.storage.roll_up import read_resolution
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
-from metering_service.storage.schema import requests, services
-from metering_service.storage.usage_query import Cell, UsageSql, used_by
+from metering_service.storage.schema import minute_denials, minute_usage, requests, services
+from metering_service.storage.usage_query import Cell, UsageSql, named, used_by
 from metering_service.usecases.ports import AT_ANY_TIME, USAGE_ROWS_MAX, Settled, UsageQuery, UsageRow
 from tallygate._server.database.replica import Replica, reading_of
 
@@ -50,6 +50,17 @@ class SqlUsageReader:
         return [
             _usage_row(query, cell, totals.get(cell, AggregateDelta()), sorted(denials.get(cell, ()))) for cell in cells
         ]
+
+    async def unused(self, names: Sequence[str], scope: UsageScope = WHOLE_SCOPE) -> list[str]:
+        """Look each name up in the aggregates, unless teams narrow the scope."""
+        asked = [name for name in dict.fromkeys(names) if scope.sight.teams_of(account_id_of(name)) is None]
+        if not asked:
+            return []
+        tables = minute_usage, minute_denials
+        used = select(*(or_(*(exists().where(named(one.c.service, [name])) for one in tables)) for name in asked))
+        async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
+            found = (await connection.execute(used)).one()
+        return [name for name, is_used in zip(asked, found, strict=True) if not is_used]
 
     async def request_parts(
         self, service: str, request_id: str, scope: UsageScope = WHOLE_SCOPE

@@ -302,6 +302,11 @@ class Node:
         self.buffer.count_denial(service, stamp, decision)
         self.denial_log.note(Denial(service.name, stamp.team, stamp.credential, self.clock.now_us(), decision))
 
+    def model_of(self, service: str) -> str:
+        """Resource name of the service's model; empty where this node does not know it."""
+        state = self.services.get(service)
+        return state.config.model if state is not None and state.config is not None else ""
+
     def running(self, services: tuple[str, ...], scope: UsageScope) -> Running:
         """Requests that run now; `services` and `scope` as in a usage query."""
         count, tokens = 0, Counts()

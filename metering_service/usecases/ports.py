@@ -235,6 +235,9 @@ class UsageReader(Protocol):
         step is within what is kept by hour or day only.
         """
 
+    async def unused(self, names: Sequence[str], scope: UsageScope) -> list[str]:
+        """Those of these services and accounts that nothing was ever recorded of; not of accounts that teams narrow."""
+
     async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
         """All parts of a request, by the service's name, in order of their start."""
 

@@ -11,11 +11,12 @@ from grpc_status import rpc_status
 class Failure:
     """`reason` is a name of the service's ErrorReason without its prefix; empty where the call has none.
 
-    `violations` are pairs of a field's path and what is wrong with it.
+    `violations` are pairs of a field's path and what is wrong with it. `resource` is what there is not, or is already.
     """
 
     reason: str = ""
     violations: tuple[tuple[str, str], ...] = ()
+    resource: str = ""
 
 
 def decode_failure(error: grpc.RpcError) -> Failure:
@@ -24,4 +25,5 @@ def decode_failure(error: grpc.RpcError) -> Failure:
     info, request = ErrorInfo(), BadRequest()
     for detail in status.details if status is not None else ():
         _ = detail.Unpack(info) or detail.Unpack(request)
-    return Failure(info.reason, tuple((each.field, each.description) for each in request.field_violations))
+    violations = tuple((each.field, each.description) for each in request.field_violations)
+    return Failure(info.reason, violations, info.metadata.get("resource", ""))

@@ -92,7 +92,7 @@ def _channel(address: str, option: str, whom: str) -> Iterator[grpc.Channel]:
         try:
             yield channel
         except grpc.RpcError as error:
-            said = sentence(error, whom, by_way_of(address))
+            said = sentence(error, whom, by_way_of(address), _nearest(channel, error))
             fail(f"{said}; {what_to_show(option, address)}" if said.endswith(_NOTHING_SHOWN) else said)
 
 
@@ -143,10 +143,19 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
+def _nearest(channel: grpc.Channel, error: grpc.RpcError) -> str:
+    """The nearest name, where the error is that there is none of that name."""
+    if error.code() is not grpc.StatusCode.NOT_FOUND:
+        return ""
+    from tallygate.cli.nearest import nearest  # noqa: PLC0415  # only where something is wrong
+
+    return nearest(channel, decode_failure(error).resource)
+
+
+def sentence(error: grpc.RpcError, whom: str, way: str = "", near: str = "") -> str:
     """What went wrong in one sentence, with the reason from the error's details where it has one.
 
-    `way`: how it is reached, if not directly; see `by_way_of`.
+    `way`: how it is reached, if not directly; see `by_way_of`. `near`: the nearest name to one that there is not.
     """
     code, details = error.code(), error.details() or ""
     failure = decode_failure(error)
@@ -165,4 +174,6 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     text = details or f"{whom} answered {code.name}"
     if violations:
         text += f" ({'; '.join(violations)})" if not all(part in text for part in violations) else ""
+    if near:
+        text = f"{text.removesuffix('.')}: is it {near}?"
     return f"{text} [{reason}]" if reason else text

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import err, out, print_json
+from tallygate.cli.console import err, literal, out, print_json
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.moments import parse_past_moment
 from tallygate.cli.names import usage_name
 from tallygate.cli.pages import all_pages
-from tallygate.cli.rpc import TIMEOUT_S, JsonOption, MeteringOption, metering_addresses, metering_channel
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    TIMEOUT_S,
+    ControlOption,
+    JsonOption,
+    MeteringOption,
+    answering,
+    channels_to,
+    control_address,
+    fail,
+    metering_addresses,
+    metering_channel,
+)
 from tallygate.cli.services import ServiceArgument
 from tallygate.cli.show import time_text
 from tallygate.cli.show_usage import request_table, running_text, usage_table
@@ -47,11 +60,12 @@ def show_usage(  # an option each
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="WHAT", help="service, team, credential, key_team or label:KEY; repeatable."),
+        typer.Option(metavar="WHAT", help="service, model, team, credential, key_team or label:KEY; repeatable."),
     ] = None,
     team: Annotated[list[str] | None, typer.Option(help="Only what this team used; repeatable.")] = None,
     key: Annotated[str | None, typer.Option(help="Only what the API key of this unique id used.")] = None,
     metering: MeteringOption = None,
+    control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
 ) -> None:
     """Shows usage over time, from what is settled, and what runs now on the node that is asked."""
@@ -71,6 +85,24 @@ def show_usage(  # an option each
         return
     out.print(usage_table(answer, by or []))
     err.print(f"{running_text(answer.running)}; settled up to {time_text(answer.fresh_through_time)}", style="dim")
+    if answer.unused_names:
+        _tell_of_unused(answer.unused_names, answering(control_address(control).split(",")))
+
+
+def _tell_of_unused(names: Iterable[str], control: str) -> None:
+    """Says of each name that there is none, and which is near; or else that nothing was ever recorded of it.
+
+    The command fails with the first that there is not.
+    """
+    from tallygate.cli.nearest import is_there, nearest  # noqa: PLC0415  # hardly ever needed
+
+    with channels_to(control).open(control) as channel:
+        for name in names:
+            if is_there(channel, name):
+                err.print(literal(f"nothing was ever recorded of {name}", "dim"))
+                continue
+            near = nearest(channel, name)
+            fail(f"There is no {name}; check the name" + (f": is it {near}?" if near else ""))
 
 
 @app.command()

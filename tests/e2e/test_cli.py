@@ -243,6 +243,7 @@ def test_what_runs_and_what_was_used_is_shown(running: Up, llama: str) -> None:
     name = f"accounts/seen/services/default-{llama}"
     assert [(one["group"]["service"], one["request_count"]) for one in used] == [(name, "20")]
     assert name in tallygate("usage", "show", "seen", "--by", "service", *node).out.splitlines()[1]
+    assert f"models/{llama}" in tallygate("usage", "show", "seen", "--by", "model", *node).out.splitlines()[1]
     records = tallygate("usage", "requests", service, "--json", *node).json["request_usages"]
     assert len(records) == 20
     one = tallygate("usage", "request", service, records[0]["request_id"], *node)

@@ -39,6 +39,9 @@ class Reader:
     async def query_usage(self, _query: UsageQuery) -> list[UsageRow]:
         return self.rows
 
+    async def unused(self, _names: Sequence[str], _scope: UsageScope) -> list[str]:
+        return []
+
     async def request_parts(self, _service: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
         return self.records
 

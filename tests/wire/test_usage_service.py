@@ -198,7 +198,7 @@ async def test_a_range_is_widened_to_whole_minutes(it: Serving, start_s: int, en
         (query(0, 60 * 10_001, step=Duration(seconds=60)), ["step"]),
         (query(-1, 60 * 10_000, step=Duration(seconds=60)), ["step"]),
         (query(services=[SERVICE, "accounts/A", "accounts/a/", "x"]), ["services[1]", "services[2]", "services[3]"]),
-        (query(group_by=["service", "model", "label:"]), ["group_by[1]", "group_by[2]"]),
+        (query(group_by=["service", "price", "label:"]), ["group_by[1]", "group_by[2]"]),
         (query(group_by=["service"] * 9), ["group_by"]),
         (query(teams=["red", "", "No Id", "accounts/acme/teams/red"]), ["teams[2]", "teams[3]"]),
         (query(teams=["red"] * 101), ["teams"]),

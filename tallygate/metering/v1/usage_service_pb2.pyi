@@ -87,9 +87,10 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to group by: `service`, `service_uid`, `team`, `key_team`, `credential` or `label:{key}`, at most 8. A credential is
-        the unique id of an API key, empty where there was none, or one that nobody has. What lacks a label is in the
-        group of its empty value.
+        """What to group by: `service`, `service_uid`, `model`, `team`, `key_team`, `credential` or `label:{key}`, at most 8. A
+        model is its resource name, `models/{model}`; empty of a custom service that was not used since nodes know it. A
+        credential is the unique id of an API key, empty where there was none, or one that nobody has. What lacks a label is in
+        the group of its empty value.
         """
 
     @_builtins.property
@@ -132,6 +133,7 @@ class QueryUsageResponse(_message.Message):
     FRESH_THROUGH_TIME_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     GROUP_TOTALS_FIELD_NUMBER: _builtins.int
+    UNUSED_NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def buckets(self) -> _containers.RepeatedCompositeFieldContainer[_usage_bucket_pb2.UsageBucket]:
         """Ordered by start time, then group."""
@@ -154,6 +156,12 @@ class QueryUsageResponse(_message.Message):
     def group_totals(self) -> _containers.RepeatedCompositeFieldContainer[_usage_bucket_pb2.UsageBucket]:
         """If asked for: what the buckets of each group add up to, over the whole range; ordered by group."""
 
+    @_builtins.property
+    def unused_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the services and accounts asked for that nothing was ever recorded of: not used yet, or misspelt. Whoever sees
+        single teams of an account does not get it.
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +170,11 @@ class QueryUsageResponse(_message.Message):
         fresh_through_time: _timestamp_pb2.Timestamp | None = ...,
         total: _usage_bucket_pb2.UsageBucket | None = ...,
         group_totals: _abc.Iterable[_usage_bucket_pb2.UsageBucket] | None = ...,
+        unused_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fresh_through_time", b"fresh_through_time", "running", b"running", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "fresh_through_time", b"fresh_through_time", "group_totals", b"group_totals", "running", b"running", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "fresh_through_time", b"fresh_through_time", "group_totals", b"group_totals", "running", b"running", "total", b"total", "unused_names", b"unused_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
