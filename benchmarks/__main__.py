@@ -24,6 +24,7 @@ from benchmarks.cases import (
     client,
     control,
     durable,
+    envoy,
     growth,
     idle,
     keys,
@@ -55,6 +56,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "limits": limits.run,
     "rates": rates.run,
     "idle": idle.run,
+    "envoy": envoy.run,
 }
 
 WIDTH = 120

@@ -16,7 +16,7 @@ from tests.harness.asgi.engine_harness import SERVICE, TRIAL, Serving, people, r
 from tests.harness.asgi.envoy_harness import serving_by_envoy
 from tests.harness.asgi.fake_engine import TOKEN
 from tests.harness.patience import PATIENCE_S, until
-from tests.harness.programs.programs import Pair
+from tests.harness.programs.programs import Pair, start
 
 REQUESTS = 500
 AT_ONCE = 50
@@ -131,3 +131,14 @@ async def test_a_trial_that_ends_stops_the_upstream(pair: Pair, served: Serving)
     recorded = sum(record.usage.output_tokens for record in found)
     # What the engine generated ahead of what was read of it is on record as well, as far as Envoy sent it here.
     assert 120 + said <= recorded <= 120 + served.engine.generated["long"] < TOKENS_MAX
+
+
+async def test_the_program_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    """Its health tells that it lives, and it ends with 0; a setting that it cannot follow is refused at the start."""
+    settings = {"TALLYGATE_METERING_ADDRESSES": "127.0.0.1:1", "TALLYGATE_SERVICE": SERVICE}
+    arguments = ["envoy", "--listen", "127.0.0.1:0"]
+    program = await start("tallygate.cli", arguments, tmp_path / "envoy.log", settings=settings)
+    await program.stop()
+    with pytest.raises(AssertionError, match="TALLYGATE_COUNT_INPUT is server"):
+        settings["TALLYGATE_COUNT_INPUT"] = "server"
+        await start("tallygate.cli", arguments, tmp_path / "refused.log", settings=settings)

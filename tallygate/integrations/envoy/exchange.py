@@ -211,7 +211,10 @@ class Exchange:
 
     async def _read(self) -> wire.ProcessingRequest | None:
         """The next message of Envoy's; None at the end, whatever ended it."""
-        message = grpc.aio.EOF if self._is_gone else await self._context.read()
+        try:
+            message = grpc.aio.EOF if self._is_gone else await self._context.read()
+        except grpc.aio.BaseError:
+            message = grpc.aio.EOF
         if message is grpc.aio.EOF:
             self._is_gone = True
             return None
@@ -221,8 +224,13 @@ class Exchange:
     async def _write(self, message: wire.ProcessingResponse) -> None:
         # Whoever ends a request may write while the request is still being passed on.
         async with self._writing:
-            if not (self._is_over or self._is_gone):
+            if self._is_over or self._is_gone:
+                return
+            try:
                 await self._context.write(message)
+            except grpc.aio.BaseError:
+                # Envoy has ended the stream, and its cancellation is still on its way.
+                self._is_gone = True
 
 
 def _pieces(body: bytes, *, ends: bool) -> Iterable[wire.BodyResponse]:

@@ -72,10 +72,20 @@ class Program:
 
 
 async def start(
-    module: str, arguments: Sequence[str], log: Path, security: Security = PLAIN, code: Code | None = None
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    security: Security = PLAIN,
+    code: Code | None = None,
+    *,
+    settings: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start `python -m MODULE` and wait until it says where it serves and health checking agrees."""
+    """Start `python -m MODULE` and wait until it says where it serves and health checking agrees.
+
+    Of this project's variables it has those of `settings` alone.
+    """
     code = code or Code()
+    environment = {name: value for name, value in code.environment.items() if not name.startswith("TALLYGATE_")}
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
             *(code.python, "-m", module, *arguments),
@@ -83,7 +93,7 @@ async def start(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env={name: value for name, value in code.environment.items() if not name.startswith("TALLYGATE_")},
+            env={**environment, **(settings or {})},
         )
     program = Program(module, process, log)
     assert process.stdout is not None

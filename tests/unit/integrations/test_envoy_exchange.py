@@ -1,0 +1,133 @@
+"""One stream of Envoy's, at the ends that no real Envoy reaches on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import pytest
+
+from tallygate.integrations.envoy import ext_proc_pb2 as wire
+from tallygate.integrations.envoy.exchange import PIECE_BYTES_MAX, BrokenProtocolError, Exchange
+from tallygate.integrations.envoy.servicer import mistake_in
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+class Stream:
+    """Envoy's end of a stream: what it says, and what it hears."""
+
+    def __init__(self, said: Iterable[wire.ProcessingRequest] = ()) -> None:
+        self.said = list(said)
+        self.heard: list[wire.ProcessingResponse] = []
+        self.is_over = False
+
+    async def read(self) -> Any:
+        if self.is_over:
+            raise grpc.aio.UsageError("the call is over")
+        return self.said.pop(0) if self.said else grpc.aio.EOF
+
+    async def write(self, message: wire.ProcessingResponse) -> None:
+        if self.is_over:
+            raise grpc.aio.InternalError("the call is over")
+        self.heard.append(message)
+
+
+def first() -> wire.ProcessingRequest:
+    message = wire.ProcessingRequest()
+    message.request_headers.headers.headers.add(key=":path", raw_value=b"/v1/models")
+    message.protocol_config.request_body_mode = wire.FULL_DUPLEX_STREAMED
+    message.protocol_config.response_body_mode = wire.FULL_DUPLEX_STREAMED
+    return message
+
+
+def head(status: int) -> wire.ProcessingRequest:
+    message = wire.ProcessingRequest()
+    message.response_headers.headers.headers.add(key=":status", raw_value=b"%d" % status)
+    return message
+
+
+def opened(stream: Stream) -> Exchange:
+    return Exchange(first(), stream)  # type: ignore[arg-type]
+
+
+async def test_a_stream_that_ends_while_something_is_sent_is_a_client_that_left() -> None:
+    """Its cancellation may come later; no error of gRPC's reaches the middleware."""
+    stream = Stream([head(200)])
+    exchange = opened(stream)
+    start = await exchange.next_of_answer()
+    assert start is not None
+    stream.is_over = True
+    await exchange.send(start)
+    assert exchange.may_end
+    assert (await exchange.receive())["type"] == "http.disconnect"
+
+
+async def test_a_stream_that_ends_while_it_is_read_is_one_too() -> None:
+    """As above."""
+    stream = Stream()
+    stream.is_over = True
+    exchange = opened(stream)
+    assert await exchange.next_of_answer() is None
+    assert exchange.may_end
+
+
+async def test_a_stream_may_not_end_before_its_request_is_answered() -> None:
+    """Envoy would let the request pass, and nobody would have metered it."""
+    exchange = opened(Stream([head(200)]))
+    assert not exchange.may_end
+    start = await exchange.next_of_answer()
+    assert start is not None
+    await exchange.send(start)
+    assert not exchange.may_end
+    await exchange.send({"type": "http.response.body", "body": b"{}", "more_body": False})
+    assert exchange.may_end
+
+
+async def test_nothing_is_sent_after_the_end() -> None:
+    """What comes late reaches nobody."""
+    stream = Stream()
+    exchange = opened(stream)
+    await exchange.send(START)
+    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+    await exchange.send({"type": "http.response.body", "body": b"late", "more_body": False})
+    assert [message.WhichOneof("response") for message in stream.heard] == ["immediate_response"]
+
+
+async def test_long_bodies_go_in_parts_and_gathered_pieces_as_one() -> None:
+    """Messages are bounded; a read of many events is one message."""
+    stream = Stream([head(200)])
+    exchange = opened(stream)
+    start = await exchange.next_of_answer()
+    assert start is not None
+    await exchange.send(start)
+    with exchange.gathering():
+        for _ in range(3):
+            await exchange.send({"type": "http.response.body", "body": b"x", "more_body": True})
+    await exchange.flush()
+    await exchange.send({"type": "http.response.body", "body": bytes(PIECE_BYTES_MAX + 1), "more_body": False})
+    parts = [message.response_body.response.body_mutation.streamed_response for message in stream.heard[1:]]
+    assert [len(part.body) for part in parts] == [3, PIECE_BYTES_MAX, 1]
+    assert [part.end_of_stream for part in parts] == [False, False, True]
+
+
+async def test_a_body_without_a_head_is_a_filter_in_another_mode() -> None:
+    """The error says what to configure."""
+    message = wire.ProcessingRequest()
+    message.response_body.body = b"x"
+    with pytest.raises(BrokenProtocolError, match="response_header_mode"):
+        await opened(Stream([message])).next_of_answer()
+
+
+@pytest.mark.parametrize("mode", [mode for mode in wire.BodySendMode.values() if mode != wire.FULL_DUPLEX_STREAMED])
+def test_each_other_mode_is_a_mistake(mode: wire.BodySendMode.ValueType) -> None:
+    """Named by the setting; so is a filter that only watches."""
+    assert mistake_in(first()) == ""
+    message = first()
+    message.protocol_config.response_body_mode = mode
+    assert mistake_in(message).startswith("processing_mode.response_body_mode has to be FULL_DUPLEX_STREAMED, not ")
+    message.protocol_config.request_body_mode = mode
+    assert mistake_in(message).startswith("processing_mode.request_body_mode")
+    message.observability_mode = True
+    assert mistake_in(message).startswith("observability_mode")
