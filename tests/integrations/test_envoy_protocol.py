@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tallygate.integrations.envoy import exchange
+from tallygate.integrations.envoy import passing
 from tallygate.metering.v1 import decision_pb2
 from tests.harness.asgi.asgi_harness import DONE, delta, usage
 from tests.harness.asgi.engine_harness import Serving
@@ -114,7 +114,7 @@ async def test_free_requests_pass_as_they_are(tmp_path: Path) -> None:
 async def test_bodies_are_bounded_in_length_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Envoy has no time-out for a body in full duplex."""
     monkeypatch.setenv("TALLYGATE_BODY_BYTES_MAX", "100000")
-    monkeypatch.setattr(exchange, "BODY_STALL_S", 0.05)
+    monkeypatch.setattr(passing, "BODY_STALL_S", 0.05)
     async with metered(tmp_path) as (served, node, client):
         long = await client.post(CHAT, content=b"x" * 100_001)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))

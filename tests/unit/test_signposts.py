@@ -31,6 +31,7 @@ FOLDERS = {
     "findings",
     "metering_service",
     "protos",
+    "protos_of_others",
     "scripts",
     "tallygate",
     "tests",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tallygate.integrations.asgi_types import Receive, Scope, Send
-from tallygate.integrations.envoy.exchange import EXCHANGE, Exchange
+from tallygate.integrations.envoy.passing import PASSING, PassingRequest
 from tallygate.integrations.event_ends import end_of_event, events_in
 
 
@@ -19,23 +19,23 @@ class EnvoyUpstream:
         """Serves one request."""
         if scope["type"] == "lifespan":
             raise NotImplementedError("Envoy has its own")
-        exchange: Exchange = scope[EXCHANGE]
-        if scope is exchange.scope:
+        passing: PassingRequest = scope[PASSING]
+        if scope is passing.scope:
             # The middleware passes free requests on as they are; of those that it meters it makes others.
-            await _pass_free(exchange, receive, send)
+            await _pass_free(passing, receive, send)
             return
         message = await receive()
         # Compressed answers could not be counted, nor ended in the middle.
-        await exchange.pass_head([*scope["headers"], (b"accept-encoding", b"identity")])
-        await exchange.pass_body(message["body"], more=False)
-        await pass_answer(exchange, receive, send)
+        await passing.pass_head([*scope["headers"], (b"accept-encoding", b"identity")])
+        await passing.pass_body(message["body"], more=False)
+        await pass_answer(passing, receive, send)
 
 
-async def pass_answer(exchange: Exchange, receive: Receive, send: Send) -> None:
+async def pass_answer(passing: PassingRequest, receive: Receive, send: Send) -> None:
     """Passes the answer on, read by read; of each, event by event."""
     end, more = b"", True
     while more:
-        part = await exchange.next_of_answer()
+        part = await passing.next_of_answer()
         if part is None:
             # By this the middleware hears of it.
             await receive()
@@ -43,34 +43,34 @@ async def pass_answer(exchange: Exchange, receive: Receive, send: Send) -> None:
         if part["type"] == "http.response.start":
             end = end_of_event(dict(part["headers"]).get(b"content-type", b"").decode("latin-1"))
             await send(part)
-            if exchange.has_no_body:
+            if passing.has_no_body:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
             continue
         body, more = part["body"], part["more_body"]
-        with exchange.gathering():
+        with passing.gathering():
             for event in events_in(body, end):
                 await send({**part, "body": event, "more_body": True})
             if not more:
                 await send({**part, "body": b""})
-        await exchange.flush()
+        await passing.flush()
         # Where many reads wait, a stop would be noticed after the last.
         await asyncio.sleep(0)
 
 
-async def _pass_free(exchange: Exchange, receive: Receive, send: Send) -> None:
+async def _pass_free(passing: PassingRequest, receive: Receive, send: Send) -> None:
     """Lets a request pass that nobody meters.
 
     What Envoy has sent here of a body by the time that the stream ends reaches nobody: bodies are passed on as well.
     """
-    if not exchange.has_body or exchange.scope["type"] == "websocket":
-        exchange.let_pass()
+    if not passing.has_body or passing.scope["type"] == "websocket":
+        passing.let_pass()
         return
-    await exchange.pass_head(exchange.scope["headers"])
+    await passing.pass_head(passing.scope["headers"])
     more = True
     while more:
         message = await receive()
         more = message.get("more_body", False)
         if message["type"] == "http.request":
-            await exchange.pass_body(message["body"], more=more)
-    await pass_answer(exchange, receive, send)
+            await passing.pass_body(message["body"], more=more)
+    await pass_answer(passing, receive, send)

@@ -11,7 +11,7 @@ import grpc
 from tallygate.integrations.asgi_types import App
 from tallygate.integrations.envoy import ext_proc_pb2 as wire
 from tallygate.integrations.envoy.app import pass_answer
-from tallygate.integrations.envoy.exchange import BrokenProtocolError, Exchange
+from tallygate.integrations.envoy.passing import BrokenProtocolError, PassingRequest
 from tallygate.integrations.openai import errors
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -45,24 +45,24 @@ class ExternalProcessor:
         first = await context.read()
         if not isinstance(first, wire.ProcessingRequest):
             return
-        exchange = Exchange(first, context)
+        passing = PassingRequest(first, context)
         mistake = mistake_in(first)
         if mistake:
             self._warn(mistake)
-            await exchange.refuse(errors.unmetered_gateway())
+            await passing.refuse(errors.unmetered_gateway())
             return
-        serving = asyncio.create_task(self._serve(exchange), name="tallygate request of Envoy's")
+        serving = asyncio.create_task(self._serve(passing), name="tallygate request of Envoy's")
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
-            exchange.leave()
+            passing.leave()
             raise
         except BrokenProtocolError as error:
             self._warn(str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        if not exchange.may_end:
+        if not passing.may_end:
             await context.abort(grpc.StatusCode.INTERNAL, "the request was not answered")
 
     async def close(self) -> None:
@@ -70,10 +70,10 @@ class ExternalProcessor:
         if self._serving:
             await asyncio.wait(self._serving)
 
-    async def _serve(self, exchange: Exchange) -> None:
-        await self._app(exchange.scope, exchange.receive, exchange.send)
-        if exchange.is_answered_early:
-            await pass_answer(exchange, exchange.receive, exchange.send)
+    async def _serve(self, passing: PassingRequest) -> None:
+        await self._app(passing.scope, passing.receive, passing.send)
+        if passing.is_answered_early:
+            await pass_answer(passing, passing.receive, passing.send)
 
     def _warn(self, mistake: str) -> None:
         """Logs what is wrong with the filter, once each, since every request has it."""

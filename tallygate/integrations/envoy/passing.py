@@ -15,8 +15,8 @@ from tallygate.integrations.envoy import ext_proc_pb2 as wire
 from tallygate.integrations.envoy import heads
 from tallygate.integrations.openai import errors
 
-EXCHANGE: Final = "tallygate.exchange"
-"""Name under which a request's scope has its exchange."""
+PASSING: Final = "tallygate.passing"
+"""Name under which the scope of a request has its passing request."""
 BODY_STALL_S: Final = 30.0
 """Timeout of the next piece of a request's body: Envoy has none of its own for bodies in full duplex."""
 PIECE_BYTES_MAX: Final = 64 << 10
@@ -30,7 +30,7 @@ class BrokenProtocolError(Exception):
     """Envoy sent what no filter sends that is configured as it has to be; the message says what to configure."""
 
 
-class Exchange:
+class PassingRequest:
     """What middleware calls as `receive` and `send`, and what the app behind it asks for.
 
     A start that comes before the upstream has answered goes to the client at once, with its body, and ends everything:
@@ -45,7 +45,7 @@ class Exchange:
         self._context = context
         self._writing = asyncio.Lock()
         self.scope: Scope = heads.scope_of(first)
-        self.scope[EXCHANGE] = self
+        self.scope[PASSING] = self
         self.has_body = not first.request_headers.end_of_stream
         self._has_request_trailers = False
         self._upstream: wire.HttpHeaders | None = None

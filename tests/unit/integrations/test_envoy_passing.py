@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tallygate.integrations.envoy import ext_proc_pb2 as wire
-from tallygate.integrations.envoy.exchange import PIECE_BYTES_MAX, BrokenProtocolError, Exchange
+from tallygate.integrations.envoy.passing import PIECE_BYTES_MAX, BrokenProtocolError, PassingRequest
 from tallygate.integrations.envoy.servicer import mistake_in
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -48,65 +48,65 @@ def head(status: int) -> wire.ProcessingRequest:
     return message
 
 
-def opened(stream: Stream) -> Exchange:
-    return Exchange(first(), stream)  # type: ignore[arg-type]
+def opened(stream: Stream) -> PassingRequest:
+    return PassingRequest(first(), stream)  # type: ignore[arg-type]
 
 
 async def test_a_stream_that_ends_while_something_is_sent_is_a_client_that_left() -> None:
     """Its cancellation may come later; no error of gRPC's reaches the middleware."""
     stream = Stream([head(200)])
-    exchange = opened(stream)
-    start = await exchange.next_of_answer()
+    passing = opened(stream)
+    start = await passing.next_of_answer()
     assert start is not None
     stream.is_over = True
-    await exchange.send(start)
-    assert exchange.may_end
-    assert (await exchange.receive())["type"] == "http.disconnect"
+    await passing.send(start)
+    assert passing.may_end
+    assert (await passing.receive())["type"] == "http.disconnect"
 
 
 async def test_a_stream_that_ends_while_it_is_read_is_one_too() -> None:
     """As above."""
     stream = Stream()
     stream.is_over = True
-    exchange = opened(stream)
-    assert await exchange.next_of_answer() is None
-    assert exchange.may_end
+    passing = opened(stream)
+    assert await passing.next_of_answer() is None
+    assert passing.may_end
 
 
 async def test_a_stream_may_not_end_before_its_request_is_answered() -> None:
     """Envoy would let the request pass, and nobody would have metered it."""
-    exchange = opened(Stream([head(200)]))
-    assert not exchange.may_end
-    start = await exchange.next_of_answer()
+    passing = opened(Stream([head(200)]))
+    assert not passing.may_end
+    start = await passing.next_of_answer()
     assert start is not None
-    await exchange.send(start)
-    assert not exchange.may_end
-    await exchange.send({"type": "http.response.body", "body": b"{}", "more_body": False})
-    assert exchange.may_end
+    await passing.send(start)
+    assert not passing.may_end
+    await passing.send({"type": "http.response.body", "body": b"{}", "more_body": False})
+    assert passing.may_end
 
 
 async def test_nothing_is_sent_after_the_end() -> None:
     """What comes late reaches nobody."""
     stream = Stream()
-    exchange = opened(stream)
-    await exchange.send(START)
-    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
-    await exchange.send({"type": "http.response.body", "body": b"late", "more_body": False})
+    passing = opened(stream)
+    await passing.send(START)
+    await passing.send({"type": "http.response.body", "body": b"", "more_body": False})
+    await passing.send({"type": "http.response.body", "body": b"late", "more_body": False})
     assert [message.WhichOneof("response") for message in stream.heard] == ["immediate_response"]
 
 
 async def test_long_bodies_go_in_parts_and_gathered_pieces_as_one() -> None:
     """Messages are bounded; a read of many events is one message."""
     stream = Stream([head(200)])
-    exchange = opened(stream)
-    start = await exchange.next_of_answer()
+    passing = opened(stream)
+    start = await passing.next_of_answer()
     assert start is not None
-    await exchange.send(start)
-    with exchange.gathering():
+    await passing.send(start)
+    with passing.gathering():
         for _ in range(3):
-            await exchange.send({"type": "http.response.body", "body": b"x", "more_body": True})
-    await exchange.flush()
-    await exchange.send({"type": "http.response.body", "body": bytes(PIECE_BYTES_MAX + 1), "more_body": False})
+            await passing.send({"type": "http.response.body", "body": b"x", "more_body": True})
+    await passing.flush()
+    await passing.send({"type": "http.response.body", "body": bytes(PIECE_BYTES_MAX + 1), "more_body": False})
     parts = [message.response_body.response.body_mutation.streamed_response for message in stream.heard[1:]]
     assert [len(part.body) for part in parts] == [3, PIECE_BYTES_MAX, 1]
     assert [part.end_of_stream for part in parts] == [False, False, True]
