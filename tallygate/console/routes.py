@@ -120,7 +120,7 @@ def _failed(visit: Visit, error: CallError) -> Response:
     copy = visit.session.copies.of(visit.address) if error.is_away and visit.request.method == "GET" else None
     if copy is None:
         return visit.answer(visit.site.html("error.html", {**visit.common(), "error": error}))
-    banner = Markup("<p><strong>{}</strong> So it has been since {}. This page is as it was read at {}.</p>").format(
-        error.sentence, show.moment(error.away_since_us), show.moment(copy.read_us)
-    )
+    banner = Markup(
+        "<p data-retry><strong>{}</strong> So it has been since {}. This page is as it was read at {}.</p>"
+    ).format(error.sentence, show.moment(error.away_since_us), show.moment(copy.read_us))
     return visit.answer(copy.html.replace(AWAY, banner))

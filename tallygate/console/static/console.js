@@ -4,6 +4,7 @@
 
 const EVERY_MS = 1000;
 const PAUSE_MAX_MS = 15000;
+const RETRY_MS = 2000;
 
 function localTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -26,8 +27,7 @@ function isInUse(element) {
   const active = document.activeElement;
   return (
     (element.contains(active) && active.matches("input, select, textarea")) ||
-    element.querySelector("details[open]") !== null ||
-    element.matches(":has(input:not(:placeholder-shown):focus)")
+    element.querySelector("details[open]") !== null
   );
 }
 
@@ -164,12 +164,19 @@ document.addEventListener("change", (event) => {
   if (form) form.requestSubmit();
 });
 
+function hasTyped() {
+  return [...document.querySelectorAll("form[method=post] :is(input, textarea)")].some(
+    (field) => field.type !== "hidden" && (field.value !== field.defaultValue || field.checked !== field.defaultChecked),
+  );
+}
+
+// A page that could not be read: it is loaded again once it can be, but not under somebody's hands.
 function retry() {
   fetch(location.href, { redirect: "error" })
-    .then((answer) => { if (answer.ok) location.reload(); else setTimeout(retry, 2000); })
-    .catch(() => setTimeout(retry, 2000));
+    .then((answer) => { if (answer.ok && !hasTyped()) location.reload(); else setTimeout(retry, RETRY_MS); })
+    .catch(() => setTimeout(retry, RETRY_MS));
 }
 
 localTimes(document);
 for (const element of document.querySelectorAll("[data-live]")) keepLive(element);
-if (document.querySelector("[data-retry]")) setTimeout(retry, 2000);
+if (document.querySelector("[data-retry]")) setTimeout(retry, RETRY_MS);
