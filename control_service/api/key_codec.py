@@ -95,8 +95,15 @@ def decode_rotation(fields: Fields, request: pb.RotateKeyRequest) -> tuple[str, 
 
 def decode_list(fields: Fields, request: pb.ListKeysRequest) -> KeyFilter:
     """The filter of the list, narrowed to what the caller sees."""
+    account_id, service_id = fields.account("account", request.account) if request.account else None, None
+    if request.inference_service:
+        of_account, service_id = fields.service("inference_service", request.inference_service)
+        if service_id and request.account and of_account != account_id:
+            fields.refuse("inference_service", "must be a service of the account that is asked for")
+        account_id = of_account or account_id
     return KeyFilter(
-        account_id=fields.account("account", request.account) if request.account else None,
+        account_id=account_id,
+        service_id=service_id,
         team=fields.team_id("team", request.team) or None,
         show_deleted=request.show_deleted,
         sight=current_caller().rights.sight(Permission.KEYS_READ),

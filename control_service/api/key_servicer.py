@@ -13,10 +13,11 @@ from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.domain.account import Account
+from control_service.domain.api_key_reach import reaches
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.keys.key_changes import delete_key, rotate_key, set_disabled, update_key
 from control_service.usecases.keys.key_mint import KeyMint
-from control_service.usecases.keys.key_views import KeyView, get_key, list_keys
+from control_service.usecases.keys.key_views import KeyView, get_key, list_keys, service_of_keys
 from control_service.usecases.keys.new_keys import ShownKey, create_key, import_keys
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
@@ -83,10 +84,14 @@ class KeyServicer(key_service_pb2_grpc.KeyServiceServicer):
             wanted = codec.decode_list(fields, request)
             after, limit = decode_page(fields, request, (wanted.account_id or "", ""))
         async with self._database.reading() as tx:
+            service = await service_of_keys(tx, wanted)
             views = await list_keys(tx, wanted, after, limit + 1, self._clock.now_us())
         page, token = encode_page(
             request, views, limit, codec.encode_key, lambda view: (view.key.account_id, view.key.key_id)
         )
+        if service is not None:
+            # Only as many as the page has, which is a part of what was found.
+            page = [key for key, view in zip(page, views, strict=False) if reaches(view.key, service)]
         return pb.ListKeysResponse(keys=page, next_page_token=token)
 
     @override

@@ -24,12 +24,16 @@ class FoundSecret(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """The keys to list, of those that are seen; None for any."""
+    """The keys to list, of those that are seen; None for any.
+
+    `service_id`: only keys that may be used for this service of the account.
+    """
 
     account_id: str | None = None
     team: str | None = None
     show_deleted: bool = False
     sight: Sight = SEES_ALL
+    service_id: str | None = None
 
 
 class ApiKeys(Protocol):

@@ -21,7 +21,7 @@ from tallygate.cli.key_settings import (
     scope_of,
     soon,
 )
-from tallygate.cli.names import account_name, key_name
+from tallygate.cli.names import account_name, key_name, service_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
@@ -100,13 +100,19 @@ def list_keys(
     account: Annotated[str, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, all that one sees")] = "",
     *,
     team: Annotated[str, typer.Option(help="Only this team's.")] = "",
+    service: Annotated[
+        str, typer.Option(metavar="SERVICE", help="Only those that may be used for it; acme/finder.")
+    ] = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Deleted ones too.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
 ) -> None:
     """Lists keys."""
     request = key_service_pb2.ListKeysRequest(
-        account=account_name(account) if account else "", team=team, show_deleted=deleted
+        account=account_name(account) if account else "",
+        team=team,
+        show_deleted=deleted,
+        inference_service=service_name(service) if service else "",
     )
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListKeys, request, "keys")

@@ -14,8 +14,17 @@ from tallygate.console.nav import Entry
 from tallygate.console.reads import read_currency, read_levels, read_model, read_service, service_name
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
-from tallygate.control.v1 import budget_pb2, lifecycle_service_pb2, limit_service_pb2, rate_rule_pb2, service_event_pb2
+from tallygate.control.v1 import (
+    budget_pb2,
+    key_service_pb2,
+    lifecycle_service_pb2,
+    limit_service_pb2,
+    rate_rule_pb2,
+    service_event_pb2,
+)
+from tallygate.control.v1.api_key_pb2 import ApiKey
 from tallygate.control.v1.inference_service_pb2 import InferenceService
+from tallygate.control.v1.key_service_pb2_grpc import KeyServiceStub
 from tallygate.control.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
 from tallygate.control.v1.limit_service_pb2_grpc import LimitServiceStub
 from tallygate.control.v1.reservation_pb2 import Reservation
@@ -27,9 +36,18 @@ USAGE_S: Final = 5
 EVENTS_MAX: Final = 20
 """Maximum number of events that are shown, the newest."""
 EVENT_PAGE: Final = 1_000
+KEYS_MAX: Final = 20
+"""Maximum number of keys that are shown."""
 BUDGETS_MAX: Final = 20
 """Maximum number of budgets whose standing is read."""
 PLACEHOLDER_URL: Final = "https://YOUR-INFERENCE-SERVER/v1"
+
+
+class Keys(NamedTuple):
+    """Keys that may be used for a service, and whether there are more."""
+
+    keys: Sequence[ApiKey] = ()
+    has_more: bool = False
 
 
 class Limits(NamedTuple):
@@ -53,13 +71,9 @@ async def show_service(visit: Visit) -> Response:
             return visit.page("service.html", **values, reservations=reservations, levels=levels)
         case "events":
             return visit.page("service.html", **values, events=await _events(visit))
-    used, reservations, levels, events, limits, model = await asyncio.gather(
-        _used(visit),
-        _reservations(visit),
-        read_levels(visit, [service]),
-        _events(visit),
-        _limits(visit, service),
-        read_model(visit, service),
+    (used, reservations, levels, events), (limits, keys, model) = await asyncio.gather(
+        asyncio.gather(_used(visit), _reservations(visit), read_levels(visit, [service]), _events(visit)),
+        asyncio.gather(_limits(visit, service), _keys(visit, service), read_model(visit, service)),
     )
     return visit.page(
         "service.html",
@@ -68,6 +82,7 @@ async def show_service(visit: Visit) -> Response:
         levels=levels,
         events=events,
         limits=limits,
+        keys=keys,
         model=model,
         base_url=visit.site.settings.inference_url or PLACEHOLDER_URL,
         is_placeholder=not visit.site.settings.inference_url,
@@ -114,6 +129,14 @@ async def _events(visit: Visit) -> list[service_event_pb2.ServiceEvent]:
         token = answer.next_page_token
         if not token:
             return latest[::-1]
+
+
+async def _keys(visit: Visit, service: InferenceService) -> Keys:
+    if not visit.may(Permission.KEYS_READ, service.team):
+        return Keys()
+    request = key_service_pb2.ListKeysRequest(account=visit.account, inference_service=service.name)
+    answer = await KeyServiceStub(visit.control).ListKeys(request)
+    return Keys(answer.keys[:KEYS_MAX], bool(answer.next_page_token) or len(answer.keys) > KEYS_MAX)
 
 
 async def _limits(visit: Visit, service: InferenceService) -> Limits:

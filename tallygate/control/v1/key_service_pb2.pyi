@@ -300,6 +300,7 @@ class ListKeysRequest(_message.Message):
     SHOW_DELETED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """Only this account's, `accounts/{account}`, if given."""
     team: _builtins.str
@@ -310,6 +311,10 @@ class ListKeysRequest(_message.Message):
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    inference_service: _builtins.str
+    """Only those that may be used for this service, `accounts/{account}/services/{service}`, if given: whatever their state.
+    Pages may then be shorter, also empty with more to come. NOT_FOUND where the caller does not see it.
+    """
     def __init__(
         self,
         *,
@@ -318,10 +323,11 @@ class ListKeysRequest(_message.Message):
         show_deleted: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        inference_service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "inference_service", b"inference_service", "page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

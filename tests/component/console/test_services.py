@@ -6,8 +6,10 @@ import re
 import pytest
 
 from tallygate.control.v1 import (
+    api_key_pb2,
     budget_pb2,
     catalog_service_pb2,
+    key_service_pb2,
     limit_config_pb2,
     limit_service_pb2,
     model_pb2,
@@ -245,6 +247,20 @@ async def test_what_there_is_not_is_said_by_the_service(stage: Stage, path: str)
     answer = await (await stage.signed_in()).get(path)
     assert answer.status_code in (400, 404)
     assert 'role="alert"' in answer.text
+
+
+async def test_keys_are_those_that_may_be_used_for_it(stage: Stage) -> None:
+    """As the service says it, and not one more."""
+    await create(stage)
+    for name, scope in (
+        ("of-all", api_key_pb2.KeyScope(all_services=True, all_models=True)),
+        ("of-another", api_key_pb2.KeyScope(services=["accounts/acme/services/default-llama"], all_models=True)),
+    ):
+        request = key_service_pb2.CreateKeyRequest(name=f"accounts/acme/keys/{name}", scope=scope)
+        await stage.control.keys.CreateKey(request)
+    page = await (await stage.signed_in()).get(CUSTOM)
+    assert "of-all</a>" in page.text
+    assert "of-another" not in page.text
 
 
 async def test_the_code_sample_says_where_to_put_the_address(stage: Stage) -> None:

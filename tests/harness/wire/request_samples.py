@@ -193,7 +193,9 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         ],
     ),
     keys.GetKeyRequest(name=KEY),
-    keys.ListKeysRequest(account=ACCOUNT, team="search", show_deleted=True, page_size=1),
+    keys.ListKeysRequest(
+        account=ACCOUNT, team="search", show_deleted=True, page_size=1, inference_service=f"{ACCOUNT}/services/finder"
+    ),
     keys.UpdateKeyRequest(name=KEY, display_name="1", scope=EVERYTHING, routes=ROUTES, networks=NETWORKS),
     keys.RotateKeyRequest(name=KEY, overlap=Duration(seconds=1)),
     keys.DisableKeyRequest(name=KEY),
