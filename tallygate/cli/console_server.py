@@ -88,8 +88,8 @@ def console(
         inference_url=inference_url.rstrip("/"),
         has_tls=bool(tls) or public_url.startswith("https://"),
     )
-    listener = listening(listen, "the console")
     channels = _channels(*controls, *nodes)
+    listener = listening(listen, "the console")
     app = build(settings, controls, nodes, channels, clock=SystemClock(), random_text=_random_text)
     print(f"serving {web_address(listener, has_tls=bool(tls))}", flush=True)
     config = uvicorn.Config(

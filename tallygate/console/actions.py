@@ -28,8 +28,8 @@ _TABLE: Final[Mapping[str, Action]] = {
     "RESUME": Action("Resume", "{service}/resume"),
     "UPDATE": Action("Edit", "{service}/edit"),
     "DELETE": Action("Delete", "{service}/delete", "danger"),
-    "TOP_UP_ACCOUNT": Action("Top up the account", "{account}/money"),
-    "PUBLISH_PRICE": Action("Publish a price", "operations/{model}"),
+    "TOP_UP_ACCOUNT": Action("Top up the account", "{account}/money/top-up"),
+    "PUBLISH_PRICE": Action("Publish a price", "operations/{model}/publish-price"),
 }
 _HERE: Final = frozenset({"CANCEL_RESERVATION"})
 """Actions that have their buttons elsewhere: beside what they are about."""

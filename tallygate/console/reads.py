@@ -9,7 +9,6 @@ from typing import Final
 from tallygate._access.permission import Permission
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import (
-    account_service_pb2,
     catalog_service_pb2,
     lifecycle_service_pb2,
     model_pb2,
@@ -17,7 +16,6 @@ from tallygate.control.v1 import (
     pot_pb2,
     team_service_pb2,
 )
-from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 from tallygate.control.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tallygate.control.v1.inference_service_pb2 import InferenceService
 from tallygate.control.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
@@ -26,8 +24,6 @@ from tallygate.control.v1.team_service_pb2_grpc import TeamServiceStub
 
 LEVELS_S: Final = 5
 """Number of seconds for which the levels of reservations are not read again."""
-CURRENCY_S: Final = 600
-"""Number of seconds for which an account's currency is not read again."""
 _RESERVED: Final = frozenset({pot_pb2.POT_KIND_RESERVATION_INPUT, pot_pb2.POT_KIND_RESERVATION_OUTPUT})
 
 
@@ -46,18 +42,6 @@ async def read_model(visit: Visit, service: InferenceService) -> model_pb2.Model
     """The model of a service, with its price in force. Raises CallError."""
     request = catalog_service_pb2.GetModelRequest(name=service.model)
     return (await CatalogServiceStub(visit.control).GetModel(request)).model
-
-
-async def read_currency(visit: Visit) -> str:
-    """The account's currency; empty for who may not see the account. It never changes. Raises CallError."""
-    if not visit.sees_account(Permission.ACCOUNTS_READ):
-        return ""
-    request = account_service_pb2.GetAccountRequest(name=visit.account)
-
-    async def read() -> str:
-        return (await AccountServiceStub(visit.control).GetAccount(request)).account.currency_code
-
-    return await visit.lately("currency", CURRENCY_S, read)
 
 
 async def read_teams(visit: Visit) -> list[str]:

@@ -11,9 +11,10 @@ from starlette.responses import Response
 
 from tallygate._access.permission import Permission
 from tallygate.console import show
+from tallygate.console.currency import currency_of
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
-from tallygate.console.reads import read_currency, read_teams
+from tallygate.console.reads import read_teams
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import api_key_pb2
@@ -55,7 +56,7 @@ async def show_keys(visit: Visit) -> Response:
 async def show_key(visit: Visit) -> Response:
     """A key, what it was used for lately, and what may be done about it."""
     key = (await KeyServiceStub(visit.control).GetKey(pb.GetKeyRequest(name=_key_name(visit)))).key
-    used, currency = await asyncio.gather(_used(visit, key), read_currency(visit))
+    used, currency = await asyncio.gather(_used(visit, key), currency_of(visit))
     return visit.page(
         "key.html",
         key=key,

@@ -6,9 +6,10 @@ from typing import Final
 
 from starlette.responses import Response
 
+from tallygate.console.currency import currency_of
 from tallygate.console.forms import FieldError
 from tallygate.console.nav import Entry
-from tallygate.console.reads import read_currency, read_model, read_service, service_name
+from tallygate.console.reads import read_model, read_service, service_name
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
@@ -67,7 +68,7 @@ async def show_cancel(visit: Visit) -> Response:
         "cancel_reservation.html",
         service=service,
         reservation=await _reservation(visit),
-        currency=await read_currency(visit),
+        currency=await currency_of(visit),
     )
 
 

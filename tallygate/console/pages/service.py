@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from tallygate._access.permission import Permission
 from tallygate.console import usage
+from tallygate.console.currency import currency_of
 from tallygate.console.nav import Entry
-from tallygate.console.reads import read_currency, read_levels, read_model, read_service, service_name
+from tallygate.console.reads import read_levels, read_model, read_service, service_name
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import (
@@ -59,7 +60,7 @@ class Limits(NamedTuple):
 
 async def show_service(visit: Visit) -> Response:
     """The page, or a part of it, which needs a part of the reads."""
-    service, currency = await asyncio.gather(read_service(visit), read_currency(visit))
+    service, currency = await asyncio.gather(read_service(visit), currency_of(visit))
     values: dict[str, Any] = {"service": service, "currency": currency}
     match visit.part:
         case "head":

@@ -1,7 +1,10 @@
 """The control service away: a page that was read stays readable and says since when, and nothing is silent."""
 
+from pathlib import Path
+
 from tallygate.control.v1 import inference_service_pb2
-from tests.harness.console.console_harness import Stage
+from tests.harness.console.console_harness import NOWHERE, Browser, Stage, console_of
+from tests.harness.wire.callers import OPERATOR_TOKEN, guarded_control
 
 HUB = "/accounts/acme/models"
 TRIAL = "/accounts/acme/services/default-llama/claim-free-trial"
@@ -58,3 +61,15 @@ async def test_somebody_stays_signed_in(stage: Stage) -> None:
         stage.clock.advance(60)
         assert (await browser.get(HUB)).status_code == 503
     assert (await browser.get(HUB)).status_code == 200
+
+
+async def test_another_replica_answers_where_one_is_away(tmp_path: Path) -> None:
+    """Nobody notices."""
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        async with console_of(f"{NOWHERE},{control.address}") as app:
+            browser = Browser(app)
+            assert (await browser.sign_in(OPERATOR_TOKEN)).status_code == 303
+            page = await browser.get(HUB)
+            assert page.status_code == 200
+            assert "does not answer" not in page.text

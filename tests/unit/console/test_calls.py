@@ -1,0 +1,57 @@
+"""The way to a service: credentials go where nobody reads them, and another address answers where one is away."""
+
+import grpc
+import pytest
+
+from tallygate._channel import Channels
+from tallygate._security import Security
+from tallygate._server.clock import ManualClock
+from tallygate.console.calls import CallError, Link
+
+PATH = "/tallygate.control.v1.AccessService/WhoAmI"
+CODEC = {"request_serializer": bytes, "response_deserializer": bytes}
+
+
+def link(*addresses: str, security: Security | None = None) -> Link:
+    return Link("the control service", addresses, Channels(security or Security()), ManualClock())
+
+
+async def test_a_credential_is_not_sent_in_plain_text() -> None:
+    """It would be read on the way; a call without one is made."""
+    far = link("192.0.2.1:7401")
+    assert not far.keeps_secrets
+    with pytest.raises(CallError, match="not sent to the control service in plain text") as caught:
+        await far.call(PATH, CODEC, b"", "tgt_secret", 0.01)
+    assert "tgt_secret" not in str(caught.value)
+    with pytest.raises(CallError, match="does not answer"):
+        await far.call(PATH, CODEC, b"", "", 0.01)
+    await far.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7401", "localhost:7401", "[::1]:7401"])
+def test_this_machine_is_trusted(address: str) -> None:
+    """Nobody is on the way."""
+    assert link(address).keeps_secrets
+
+
+async def test_who_is_away_is_away_since_the_first_call_that_failed() -> None:
+    """Later ones do not move that."""
+    clock = ManualClock()
+    nowhere = Link("the control service", ["127.0.0.1:1"], Channels(), clock)
+    began_us = clock.now_us()
+    for _ in range(2):
+        with pytest.raises(CallError, match=r"The control service does not answer\.") as caught:
+            await nowhere.call(PATH, CODEC, b"", "", 5)
+        assert caught.value.is_away
+        assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+        assert caught.value.away_since_us == began_us
+        clock.advance(3)
+    await nowhere.close()
+
+
+def test_one_address_of_several_can_be_asked_alone() -> None:
+    """By the channel that all calls use."""
+    both = link("127.0.0.1:1", "127.0.0.1:2")
+    alone = both.alone("127.0.0.1:2")
+    assert alone.addresses == ("127.0.0.1:2",)
+    assert alone._lines[0] is both._lines[1]
