@@ -38,7 +38,9 @@ async def test_each_page_of_the_navigation_opens(stage: tuple[AccessStage, Any],
     assert bool(pages) == (role not in (None, Role.METER, Role.NODE, Role.PRICING)) or role is Role.PRICING
     for page in pages:
         answer = await browser.get(page)
-        assert answer.status_code == 200, (page, answer.text)
+        # No node runs here: a page of what was used says so, which it does to whoever may see it.
+        of_nodes = answer.status_code == 503 and "The metering service does not answer." in answer.text
+        assert answer.status_code == 200 or of_nodes, (page, answer.text)
 
 
 @pytest.mark.asyncio(loop_scope="module")
