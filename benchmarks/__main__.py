@@ -25,6 +25,7 @@ from benchmarks.cases import (
     control,
     durable,
     envoy,
+    gateway,
     growth,
     idle,
     keys,
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "rates": rates.run,
     "idle": idle.run,
     "envoy": envoy.run,
+    "gateway": gateway.run,
 }
 
 WIDTH = 120

@@ -19,6 +19,7 @@ Kind = Literal[
     "guess",
     "resolve",
     "shown",
+    "gateway",
 ]
 CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client", "steps"})
 """Loads of the client library itself: those of an older build are made with its own."""

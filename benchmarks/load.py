@@ -23,6 +23,7 @@ KINDS: dict[Kind, str] = {
     "guess": "benchmarks.guess_load:run_guess",
     "resolve": "benchmarks.token_load:run_resolve",
     "shown": "benchmarks.token_load:run_shown",
+    "gateway": "benchmarks.gateway_load:run_gateway",
 }
 """Module and function of each load. Only the one that is asked for is imported: an older build may lack what others
 need."""

@@ -194,6 +194,15 @@ async def real(
         yield Target(*at, security=security, reader=security, build=build)
 
 
+async def gateway_server(stack: AsyncExitStack, directory: Path, target: Target) -> Target:
+    """`tallygate envoy` before a node, and both of them measured."""
+    told = ("envoy", "--listen", ANY_PORT)
+    settings = {"TALLYGATE_METERING_ADDRESSES": target.addresses[0]}
+    program = await start("tallygate.cli", told, directory / f"envoy-{uuid.uuid4().hex[:8]}.log", settings=settings)
+    stack.push_async_callback(program.kill)
+    return replace(target.with_addresses([program.address]), pids=[program.pid, *target.pids])
+
+
 async def serve(
     stack: AsyncExitStack,
     directory: Path,
