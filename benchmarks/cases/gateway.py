@@ -9,13 +9,17 @@ TRIVIAL, GATEWAY = "unary calls, trivial", "gates and counts of a gateway, SQLit
 
 
 async def run(bench: Bench) -> None:
-    """Each request is a gate and a count, which waits for its commit."""
+    """Each request is a gate and a count, which waits for its commit.
+
+    A call is one of the trivial server's, and a report on the stream to a node besides: two programs do what one does
+    there, on the same processors.
+    """
     async with AsyncExitStack() as stack:
         targets = await in_turn(stack, bench, ["sqlite"])
         server = await gateway_server(stack, bench.directory, targets["sqlite"])
         variants = [
             Variant(TRIVIAL, targets["ceiling"], {"kind": "unary"}, unit="calls/s"),
-            Variant(GATEWAY, server, {"kind": "gateway"}, TRIVIAL, at_least=0.1, aim=0.8, unit="calls/s"),
+            Variant(GATEWAY, server, {"kind": "gateway"}, TRIVIAL, at_least=0.15, aim=0.4, unit="calls/s"),
         ]
         results = await bench.compare("gateway", variants)
         if results.get(GATEWAY):

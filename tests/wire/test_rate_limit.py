@@ -213,6 +213,7 @@ async def test_kuadrants_check_and_report(node: FakeMetering, edge: Gateway) -> 
 
 async def test_a_reservation_is_held_as_a_whole(node: FakeMetering, edge: Gateway) -> None:
     """All of it or none; said to the node as an estimate at once, which the commit replaces."""
+    node.step = node.limit = 80
     held = await edge.reserve(R, 80, 30)
     assert (held.code, held.reservation_id) == (OK, f"{SERVICE}#r1")
     await until(lambda: len(node.reports) == 2)
@@ -236,11 +237,46 @@ async def test_a_further_reserve_renews(node: FakeMetering, edge: Gateway) -> No
     assert usage(node, "r1.2") == (0, 15, False)
 
 
+async def test_what_was_not_reserved_is_counted_once(node: FakeMetering, edge: Gateway) -> None:
+    """Other kinds than the reserved one go with the first part."""
+    await edge.reserve(R, 60)
+    await edge.reserve(R, 100)
+    descriptors = [descriptor(count, {**R, "kind": kind}) for count, kind in ((7, "input"), (75, "output"))]
+    await edge.should(wire.RateLimitRequest(domain="gateway", descriptors=descriptors))
+    assert (usage(node), usage(node, "r1.2")) == ((7, 60, False), (0, 15, False))
+
+
+async def test_nothing_times_out_while_it_is_renewed(node: FakeMetering, edge: Gateway) -> None:
+    """The answer may take longer than what is left of its time."""
+    held = await edge.reserve(R, 60, 30)
+    node.muted = True
+    renewing = asyncio.create_task(edge.reserve(R, 100, 30))
+    await until(lambda: [report for report in node.reports if report.request_id == "r1.2"])
+    edge.alarms.ring()
+    node.muted = False
+    node.streams[-1].hang_up()
+    assert await renewing == held
+    assert (await edge.commit(R, held.reservation_id, 90)).reservation_released
+
+
+async def test_a_greater_count_is_not_lost_behind_a_smaller_one(node: FakeMetering, edge: Gateway) -> None:
+    """Though that is not on record yet."""
+    await edge.ask(R)
+    node.durable = False
+    counting = [asyncio.create_task(edge.ask(R, 70))]
+    await until(lambda: node.reports[-1].phase == report_pb2.REPORT_PHASE_FINISH)
+    counting.append(asyncio.create_task(edge.ask(R, 90)))
+    node.durable = True
+    assert {answer.overall_code for answer in await asyncio.gather(*counting)} == {OK}
+    assert usage(node) == (0, 90, False)
+
+
 async def test_a_renewal_that_is_refused_leaves_what_is_held(node: FakeMetering, edge: Gateway) -> None:
     """And its time."""
     held = await edge.reserve(R, 60, 30)
     node.denies_all = decision_pb2.DECISION_REASON_BUDGET_CONTENDED
     assert (await edge.reserve(R, 100, 50)).code == OVER_LIMIT
+    assert edge.reason == "budget_contended"
     node.denies_all = None
     assert [alarm.seconds for alarm in edge.alarms.waiting] == [50]
     assert (await edge.commit(R, held.reservation_id, 61)).reservation_released
@@ -293,6 +329,7 @@ async def test_what_a_reservation_cannot_be_is_said(edge: Gateway) -> None:
     """A refusal has no place for words, so that the reason is in the trailing metadata; a commit is an error."""
     for amount, ttl_s in ((100_000_001, 30.0), (5, 0.0), (5, -1.0)):
         assert (await edge.reserve(R, amount, ttl_s)).code == OVER_LIMIT
+        assert edge.reason == "invalid_descriptor"
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await edge.commit(R, "", 2**63)
     assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT

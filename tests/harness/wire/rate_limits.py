@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from tallygate.client import MeteringClient
 from tallygate.integrations.ratelimit import rate_limit_pb2 as wire
 from tallygate.integrations.ratelimit.open_requests import OpenRequests
-from tallygate.integrations.ratelimit.servicers import ENVOY, KUADRANT, RateLimitServicers
+from tallygate.integrations.ratelimit.servicers import ENVOY, KUADRANT, REASON_METADATA, RateLimitServicers
 from tallygate.integrations.services import ServiceResolver, by_key
 from tests.harness.patience import PATIENCE_S
 
@@ -60,6 +60,8 @@ class Gateway:
     channel: grpc.aio.Channel
     requests: OpenRequests
     alarms: Alarms
+    reason: str = ""
+    """The reason in the trailing metadata of the last answer."""
 
     async def ask(self, entries: Mapping[str, str], tokens: int | None = None) -> wire.RateLimitResponse:
         """`ShouldRateLimit` with one descriptor; with `tokens` that are its own, as at a stream's end."""
@@ -93,7 +95,9 @@ class Gateway:
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
-        found: _Answer = await call(request, timeout=PATIENCE_S)
+        calling = call(request, timeout=PATIENCE_S)
+        found: _Answer = await calling
+        self.reason = str(dict(await calling.trailing_metadata()).get(REASON_METADATA, ""))
         return found
 
 
