@@ -30,9 +30,12 @@ class Story:
         self.model_id, self.customer = model_id, customer
         self.service = f"{customer.name}/services/default-{model_id}"
 
-    @property
-    def town_and_meter(self) -> tuple:
-        return self.shop.town, self.customer.meter
+    async def use(self, *, input_tokens: int, output_tokens: int = 0) -> None:
+        told = self.shop.town, self.customer.meter, self.service
+        await use(*told, input_tokens=input_tokens, output_tokens=output_tokens)
+
+    async def knock(self, *, until: str) -> None:
+        await knock(self.shop.town, self.customer.meter, self.service, until=until)
 
     async def press(self, target: Locator) -> None:
         await self.hands.press(target)
@@ -64,8 +67,8 @@ class Story:
         await self.shows("The free trial is claimed.", "Running")
 
     async def use_it_up(self) -> None:
-        await use(*self.town_and_meter, self.service, input_tokens=TRIAL_TOKENS - 100, output_tokens=100)
-        await knock(*self.town_and_meter, self.service, until="TRIAL_EXHAUSTED")
+        await self.use(input_tokens=TRIAL_TOKENS - 100, output_tokens=100)
+        await self.knock(until="TRIAL_EXHAUSTED")
         await self.shows("Stopped", "Trial exhausted")
 
     async def enable_postpaid(self) -> None:
@@ -73,8 +76,8 @@ class Story:
         await self.shows("Pay-as-you-go is enabled.", "Running")
 
     async def be_overdue(self) -> None:
-        await use(*self.town_and_meter, self.service, input_tokens=194)
-        await knock(*self.town_and_meter, self.service, until="ACCOUNT_OVERDUE")
+        await self.use(input_tokens=194)
+        await self.knock(until="ACCOUNT_OVERDUE")
         await self.shows("Stopped", "Account overdue")
 
     async def create_a_service(self) -> None:
@@ -100,7 +103,7 @@ class Story:
 @pytest.mark.parametrize("by", HANDS)
 async def test_the_story_from_trial_to_recovery(shop: Shop, visitor: Visitor, by: str) -> None:
     """Trial, exhausted, pay-as-you-go, a reservation at the price that was shown, overdue, and back after a top-up."""
-    model_id = shop.new_id("story")
+    model_id = f"story-{by}"
     offer_model(shop, model_id)
     story = Story(shop, visitor, HANDS[by](visitor.page), model_id, shop.new_customer(cents=200))
     await story.sign_in()

@@ -27,7 +27,7 @@ KINDS: Final = {
 
 
 def routes() -> list[Route]:
-    """All pages that somebody sees who is signed in."""
+    """All that somebody may ask for who is signed in."""
     return [route for page in PAGES for route in page.ROUTES]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -65,11 +65,19 @@ class Way:
     @contextmanager
     def closed(self) -> Iterator[None]:
         """Nobody gets through, and whoever was through is cut off."""
-        self._loop.call_soon_threadsafe(self._relay.leave)
+        self._do(self._relay.leave)
         try:
             yield
         finally:
-            self._loop.call_soon_threadsafe(self._relay.come_back)
+            self._do(self._relay.come_back)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        """In the relay's own thread; it is done on return."""
+
+        async def do() -> None:
+            step()
+
+        asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE_S)
 
 
 @contextmanager
