@@ -83,6 +83,7 @@ def decode_publish(request: catalog_service_pb2.PublishPriceRequest) -> tuple[st
             cache_write_nanos=nanos["cache_write"],
             output_nanos=nanos["output"],
             reasoning_nanos=nanos["reasoning"],
+            source=fields.text("source", request.source),
         )
 
 
@@ -127,6 +128,7 @@ def encode_price(price: Price) -> model_pb2.Price:
         reasoning_nanos_per_million_tokens=price.reasoning_nanos,
         create_time=encode_timestamp(price.create_us),
         withdraw_time=encode_timestamp(price.withdraw_us),
+        source=price.source,
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Price:
     """One version; prices are nanos per million tokens, by kind.
 
-    `withdraw_us` is when it was withdrawn, before it took effect; such a version is never in force.
+    `source` says where it comes from, for people. `withdraw_us` is when it was withdrawn, before it took effect; such a
+    version is never in force.
     """
 
     model_id: str
@@ -20,6 +21,7 @@ class Price:
     output_nanos: int
     reasoning_nanos: int
     create_us: int
+    source: str = ""
     withdraw_us: int | None = None
 
     @property

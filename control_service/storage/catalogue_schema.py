@@ -1,8 +1,8 @@
 """Tables of the catalogue: models with their aliases and prices."""
 
-from sqlalchemy import Index, Table
+from sqlalchemy import Column, Index, Table
 
-from control_service.storage.columns import key, metadata, number, number_key, text
+from control_service.storage.columns import BY_CODE_POINT, key, metadata, number, number_key, text
 
 models = Table(
     "models",
@@ -49,6 +49,7 @@ prices = Table(
     number("output_nanos"),
     number("reasoning_nanos"),
     number("create_us"),
+    Column("source", BY_CODE_POINT, nullable=False, server_default=""),
 )
 
 # Versions that were withdrawn before they took effect. They are in no other table, so that nothing puts them in force.
@@ -64,5 +65,6 @@ withdrawn_prices = Table(
     number("output_nanos"),
     number("reasoning_nanos"),
     number("create_us"),
+    Column("source", BY_CODE_POINT, nullable=False, server_default=""),
     number("withdraw_us"),
 )

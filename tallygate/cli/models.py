@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.cli.console import facts, literal, out, print_json
+from tallygate.cli.model_import import import_prices
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_price
 from tallygate.cli.names import account_name, model_name, price_name
@@ -34,6 +35,7 @@ from tallygate.control.v1 import (
 )
 
 app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
+app.command("import")(import_prices)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="llama, or models/llama", parser=model_name)]
 OutputMaxOption = Annotated[

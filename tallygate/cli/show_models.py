@@ -34,8 +34,8 @@ def model_table(models: Iterable[model_pb2.Model]) -> Table:
 def price_table(prices: Iterable[model_pb2.Price], currency: str) -> Table:
     """Versions of a price, per million tokens."""
     return table(
-        ("price", "in effect from", *_KINDS),
-        ((one.name, _effect_text(one), *_amounts(one, currency)) for one in prices),
+        ("price", "in effect from", *_KINDS, "source"),
+        ((one.name, _effect_text(one), *_amounts(one, currency), one.source) for one in prices),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, Model, ReservationPrice, TrialOffer
@@ -51,6 +51,7 @@ class NewPrice:
     cache_write_nanos: int
     output_nanos: int
     reasoning_nanos: int
+    source: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
         output_nanos=new.output_nanos,
         reasoning_nanos=new.reasoning_nanos,
         create_us=act.now_us,
+        source=new.source,
     )
     is_first = not await tx.models.in_force([model_id], act.now_us)
     await tx.models.add_price(price)

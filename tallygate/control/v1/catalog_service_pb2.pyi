@@ -460,6 +460,7 @@ class PublishPriceRequest(_message.Message):
     OUTPUT_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`models/{model}`. Required."""
     input_nanos_per_million_tokens: _builtins.int
@@ -474,6 +475,8 @@ class PublishPriceRequest(_message.Message):
     """For reasoning tokens; as output, if left out."""
     idempotency_key: _builtins.str
     """See AccountService."""
+    source: _builtins.str
+    """Where the price comes from. See Price."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """When it takes effect: not in the past; now, if left out."""
@@ -489,10 +492,11 @@ class PublishPriceRequest(_message.Message):
         output_nanos_per_million_tokens: _builtins.int | None = ...,
         reasoning_nanos_per_million_tokens: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_write_nanos_per_million_tokens", b"_cache_write_nanos_per_million_tokens", "_cached_input_nanos_per_million_tokens", b"_cached_input_nanos_per_million_tokens", "_input_nanos_per_million_tokens", b"_input_nanos_per_million_tokens", "_output_nanos_per_million_tokens", b"_output_nanos_per_million_tokens", "_reasoning_nanos_per_million_tokens", b"_reasoning_nanos_per_million_tokens", "cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "effective_time", b"effective_time", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_nanos_per_million_tokens", b"_cache_write_nanos_per_million_tokens", "_cached_input_nanos_per_million_tokens", b"_cached_input_nanos_per_million_tokens", "_input_nanos_per_million_tokens", b"_input_nanos_per_million_tokens", "_output_nanos_per_million_tokens", b"_output_nanos_per_million_tokens", "_reasoning_nanos_per_million_tokens", b"_reasoning_nanos_per_million_tokens", "cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "effective_time", b"effective_time", "idempotency_key", b"idempotency_key", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "model", b"model", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_nanos_per_million_tokens", b"_cache_write_nanos_per_million_tokens", "_cached_input_nanos_per_million_tokens", b"_cached_input_nanos_per_million_tokens", "_input_nanos_per_million_tokens", b"_input_nanos_per_million_tokens", "_output_nanos_per_million_tokens", b"_output_nanos_per_million_tokens", "_reasoning_nanos_per_million_tokens", b"_reasoning_nanos_per_million_tokens", "cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "effective_time", b"effective_time", "idempotency_key", b"idempotency_key", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "model", b"model", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_write_nanos_per_million_tokens: _TypeAlias = _typing.Literal["cache_write_nanos_per_million_tokens"]  # noqa: Y015
     _WhichOneofArgType__cache_write_nanos_per_million_tokens: _TypeAlias = _typing.Literal["_cache_write_nanos_per_million_tokens", b"_cache_write_nanos_per_million_tokens"]  # noqa: Y015

@@ -185,6 +185,7 @@ class Price(_message.Message):
     REASONING_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}/prices/{price}`; its id is the version. Output only."""
     version: _builtins.int
@@ -199,6 +200,8 @@ class Price(_message.Message):
     """For output tokens."""
     reasoning_nanos_per_million_tokens: _builtins.int
     """For reasoning tokens."""
+    source: _builtins.str
+    """Where the price comes from, such as `genai-prices 0.2.3`; at most 256 characters on one line."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """When it takes effect. Of versions in effect, the one with the latest effective time is in force, the higher version
@@ -226,10 +229,11 @@ class Price(_message.Message):
         reasoning_nanos_per_million_tokens: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         withdraw_time: _timestamp_pb2.Timestamp | None = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_time", b"effective_time", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "create_time", b"create_time", "effective_time", b"effective_time", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "name", b"name", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens", "version", b"version", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_write_nanos_per_million_tokens", b"cache_write_nanos_per_million_tokens", "cached_input_nanos_per_million_tokens", b"cached_input_nanos_per_million_tokens", "create_time", b"create_time", "effective_time", b"effective_time", "input_nanos_per_million_tokens", b"input_nanos_per_million_tokens", "name", b"name", "output_nanos_per_million_tokens", b"output_nanos_per_million_tokens", "reasoning_nanos_per_million_tokens", b"reasoning_nanos_per_million_tokens", "source", b"source", "version", b"version", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
