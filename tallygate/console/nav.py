@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from tallygate._access.permission import Permission
 from tallygate.console.caller import Caller
@@ -41,6 +42,6 @@ def shown(nav: Nav, caller: Caller, account_id: str, path: str) -> list[Shown]:
         if of_account and not account_id:
             continue
         if caller.may(entry.permission, account_id if of_account else ""):
-            address = entry.path.replace("{account}", account_id)
+            address = entry.path.replace("{account}", quote(account_id, safe=""))
             found.append(Shown(entry.label, address, is_current=(path + "/").startswith(address + "/")))
     return found

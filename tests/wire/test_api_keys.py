@@ -15,7 +15,6 @@ from tallygate._server.clock import ManualClock
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import api_key_config_pb2, api_key_pb2, audit_service_pb2, audit_service_pb2_grpc
-from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import inference_service_pb2 as services
 from tallygate.control.v1 import key_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
@@ -119,47 +118,6 @@ async def test_a_key_has_a_life(control: Control) -> None:
     assert (await failure(control.keys.EnableKey(pb.EnableKeyRequest(name=FIRST)))).reason == "RESOURCE_DELETED"
     none = pb.DisableKeyRequest(name=f"{ACME}/keys/none")
     assert (await failure(control.keys.DisableKey(none))).reason == "RESOURCE_NOT_FOUND"
-
-
-async def test_keys_of_a_service_are_those_that_may_be_used_for_it(control: Control) -> None:
-    """By their scopes and their teams; pages go on where they ended, however few fit."""
-    await service(control, "finder", team="search")
-    await control.catalogue.CreateModel(catalogue.CreateModelRequest(name="models/other"))
-    made: dict[str, dict[str, Any]] = {
-        "any": {},
-        "chat": {"team": "chat"},
-        "one": {"scope": some("finder")},
-        "other": {"scope": some("loner")},
-        "search": {"team": "search"},
-        "unlike": {"scope": api_key_pb2.KeyScope(all_services=True, models=["models/other"])},
-    }
-    for name, settings in made.items():
-        await make(control, f"{ACME}/keys/{name}", **settings)
-    finder = f"{ACME}/services/finder"
-    assert await listed(control, account=ACME, inference_service=finder) == ["any", "one", "search"]
-    assert await listed(control, account=ACME, inference_service=f"{ACME}/services/loner") == ["any", "other"]
-    found, token = [], ""
-    while True:
-        request = pb.ListKeysRequest(account=ACME, inference_service=finder, page_size=1, page_token=token)
-        answer = await control.keys.ListKeys(request)
-        found += [key.name.rpartition("/")[2] for key in answer.keys]
-        token = answer.next_page_token
-        if not token:
-            break
-    assert found == ["any", "one", "search"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "reason"),
-    [
-        ({"account": ACME, "inference_service": f"{ACME}/services/none"}, "RESOURCE_NOT_FOUND"),
-        ({"account": ACME, "inference_service": "accounts/globex/services/s"}, "INVALID_REQUEST"),
-        ({"inference_service": "accounts/globex/services/s"}, "RESOURCE_NOT_FOUND"),
-    ],
-)
-async def test_keys_of_no_service_of_the_account(control: Control, wanted: dict[str, Any], reason: str) -> None:
-    """There are none, and the field is named."""
-    assert (await failure(control.keys.ListKeys(pb.ListKeysRequest(**wanted)))).reason == reason
 
 
 async def test_a_secret_is_answered_once(control: Control) -> None:

@@ -21,7 +21,7 @@ OVERFLOWS: Final = (
     ("BILL_BY_TOKEN", "charge them by token, which enables pay-as-you-go"),
     ("REFUSE", "refuse them once no trial pays"),
 )
-"""What may happen to tokens beyond: names of the contract, and words."""
+"""Choices of what happens to tokens beyond: names of the contract, and words."""
 _INT32_MAX: Final = 2**31 - 1
 
 

@@ -61,7 +61,7 @@ PRESSES: Final = (
     Press("RESUME", "resume", "Resume", "The service is no longer suspended.", pb.ResumeInferenceServiceRequest),
     Press("DELETE", "delete", "Delete", "The service is deleted.", pb.DeleteInferenceServiceRequest, "danger main"),
 )
-"""All that is done by one press."""
+"""Actions that are done by one press."""
 
 
 def _page(press: Press) -> Callable[[Visit], Awaitable[Response]]:

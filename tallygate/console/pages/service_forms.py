@@ -19,7 +19,7 @@ from tallygate.control.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
 
 MODELS_MAX: Final = 1_000
 POLICIES: Final = (("", "as the account has it"), ("OPEN", "no"), ("REQUIRED", "yes"))
-"""Whether requests need an API key: names of the contract, and words."""
+"""Choices of whether requests need an API key: names of the contract, and words."""
 
 
 async def show_create(visit: Visit) -> Response:

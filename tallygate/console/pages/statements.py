@@ -23,7 +23,7 @@ from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 from tallygate.control.v1.statement_pb2 import Statement, StatementGrouping
 
 GROUPINGS: Final = (("SERVICE", "service"), ("MODEL", "model"), ("TEAM", "team"))
-"""What lines are added up by: names of the contract, and words."""
+"""Groups that lines are added up by: names of the contract, and words."""
 TOTALS: Final = (
     ("opening balance", "opening_balance_nanos"),
     ("top-ups", "top_up_nanos"),

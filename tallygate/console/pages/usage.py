@@ -33,7 +33,7 @@ GROUPS: Final = (
     ("key_team", "Team of the API key"),
     ("label", "Label"),
 )
-"""What usage is shown by: names in the contract, and what people call them."""
+"""Groups that usage is shown by: names in the contract, and what people call them."""
 GROUP_ROWS_MAX: Final = 200
 """Maximum number of groups on a page, those with most tokens first; the file has all."""
 KEYS_MAX: Final = 1_000
@@ -46,7 +46,7 @@ CHOICES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "group_choices": GROUPS,
     "payers": PAYERS,
 }
-"""What may be chosen, as templates know it."""
+"""Choices as templates know them."""
 _US_PER_S: Final = 1_000_000
 
 Query = usage_service_pb2.QueryUsageRequest

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PAGE = "/traffic"
 DASH = "\u2013"
-"""What stands where there is no figure."""
+"""Dash where there is no figure."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -45,7 +45,7 @@ CALLERS: Final[Mapping[str, tuple[Right, ...]]] = {
     "otto": (Right(Role.OWNER, Scope("other")),),
 }
 RUNNING: Final = Running(2, Counts(input=5, output=6))
-"""What runs on every node."""
+"""Requests that run on every node."""
 
 
 @dataclass
