@@ -11,7 +11,7 @@ from metering_service.domain.denial_log import DenialLog
 from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, UsageReader
-from metering_service.usecases.usage_totals import group_totals, total_of
+from metering_service.usecases.usage_totals import total_of
 from tallygate._access.permission import Permission
 from tallygate._access.rights import Sight
 from tallygate._server.grpc.caller import current_caller
@@ -52,15 +52,13 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         fresh_through_us = self._fresh_through_us()
         rows = await self._reader.query_usage(query)
         unused = await self._reader.unused(query.services, query.scope)
-        groups = group_totals(query, rows) if request.with_group_totals else []
-        buckets = fitting([*rows, *groups], encode_bucket, ANSWER_BYTES_MAX)
-        if len(buckets) < len(rows) + len(groups):
+        buckets = fitting(rows, encode_bucket, ANSWER_BYTES_MAX)
+        if len(buckets) < len(rows):
             raise InvalidRequestError(
                 ("group_by", "gives more than fits into an answer: group by less, or take longer steps")
             )
         return pb.QueryUsageResponse(
-            buckets=buckets[: len(rows)],
-            group_totals=buckets[len(rows) :],
+            buckets=buckets,
             total=encode_bucket(total_of(query, rows)),
             running=encode_running(self._running(query.services, query.scope)),
             fresh_through_time=encode_timestamp(fresh_through_us),

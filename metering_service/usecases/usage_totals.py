@@ -1,29 +1,15 @@
-"""Totals of an answer about usage: of each group and of all, so that nobody adds up what may be on several pages."""
+"""The total of an answer about usage, so that nobody adds up what is grouped, stepped or cut."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 
 from metering_service.domain.counts import ZERO
 from metering_service.domain.records import AggregateDelta
 from metering_service.usecases.ports import UsageQuery, UsageRow
 
-Group = tuple[tuple[str, str], ...]
 
-
-def total_of(query: UsageQuery, rows: Iterable[UsageRow]) -> UsageRow:
+def total_of(query: UsageQuery, rows: Sequence[UsageRow]) -> UsageRow:
     """All that the rows say, over the whole range of the query; of no group."""
-    return _added(query, (), list(rows))
-
-
-def group_totals(query: UsageQuery, rows: Iterable[UsageRow]) -> list[UsageRow]:
-    """What the rows say of each group, over the whole range of the query, in order of group."""
-    by_group: defaultdict[Group, list[UsageRow]] = defaultdict(list)
-    for row in rows:
-        by_group[row.group].append(row)
-    return [_added(query, group, by_group[group]) for group in sorted(by_group)]
-
-
-def _added(query: UsageQuery, group: Group, rows: list[UsageRow]) -> UsageRow:
     denials: Counter[str] = Counter()
     for row in rows:
         denials.update(dict(row.denials))
@@ -31,7 +17,7 @@ def _added(query: UsageQuery, group: Group, rows: list[UsageRow]) -> UsageRow:
     return UsageRow(
         start_us=query.start_us,
         end_us=query.end_us,
-        group=group,
+        group=(),
         totals=AggregateDelta(
             usage=sum((one.usage for one in totals), start=ZERO),
             reserved_tokens=sum(one.reserved_tokens for one in totals),

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -111,19 +110,6 @@ async def test_more_usage_than_fits_is_refused_with_a_way_out(count: int, fits: 
     assert (
         caught.value.details() == "group_by: gives more than fits into an answer: group by less, or take longer steps"
     )
-
-
-async def test_group_totals_count_as_buckets() -> None:
-    """An answer that fits without them is refused with them."""
-    request = pb.QueryUsageRequest(start_time=Timestamp(), end_time=Timestamp(seconds=60), services=[SERVICE])
-    reader = Reader(2_000)
-    reader.rows = [replace(row, group=(("service", f"{number:01500}"),)) for number, row in enumerate(reader.rows)]
-    async with serving(reader) as stub:
-        assert len((await stub.QueryUsage(request)).buckets) == len(reader.rows)
-        request.with_group_totals = True
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.QueryUsage(request)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_label_that_nothing_has_is_no_group() -> None:

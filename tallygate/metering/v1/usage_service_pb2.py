@@ -33,7 +33,7 @@ from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_
 from tallygate.metering.v1 import usage_bucket_pb2 as tallygate_dot_metering_dot_v1_dot_usage__bucket__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/metering/v1/usage_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\'tallygate/metering/v1/explanation.proto\x1a)tallygate/metering/v1/request_usage.proto\x1a\'tallygate/metering/v1/token_usage.proto\x1a(tallygate/metering/v1/usage_bucket.proto\"\xc1\x03\n\x11QueryUsageRequest\x12\x34\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x32\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12-\n\x04step\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x1c\n\x08services\x18\x04 \x03(\tB\n\xe2\x41\x01\x02\xfa\x41\x03\n\x01*\x12\x1d\n\ncredential\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12J\n\x06labels\x18\x06 \x03(\x0b\x32\x34.tallygate.metering.v1.QueryUsageRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x16\n\x08group_by\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05teams\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1f\n\x11with_group_totals\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_credential\"\xba\x02\n\x12QueryUsageResponse\x12\x33\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\".tallygate.metering.v1.UsageBucket\x12\x34\n\x07running\x18\x02 \x01(\x0b\x32#.tallygate.metering.v1.RunningUsage\x12\x36\n\x12\x66resh_through_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05total\x18\x04 \x01(\x0b\x32\".tallygate.metering.v1.UsageBucket\x12\x38\n\x0cgroup_totals\x18\x05 \x03(\x0b\x32\".tallygate.metering.v1.UsageBucket\x12\x14\n\x0cunused_names\x18\x06 \x03(\t\"W\n\x0cRunningUsage\x12\x15\n\rrequest_count\x18\x01 \x01(\x03\x12\x30\n\x05usage\x18\x02 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\"h\n\x16GetRequestUsageRequest\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"M\n\x17GetRequestUsageResponse\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\"\xfa\x01\n\x17ListRequestUsageRequest\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x11settle_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x39\n\x0fsettle_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"p\n\x18ListRequestUsageResponse\x12;\n\x0erequest_usages\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x15\x45xplainRequestRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xc1\x01\n\x16\x45xplainRequestResponse\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\x12\x35\n\x07\x64\x65nials\x18\x02 \x03(\x0b\x32$.tallygate.metering.v1.RequestDenial\x12<\n\x18\x64\x65nials_known_since_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x97\x04\n\x0cUsageService\x12u\n\nQueryUsage\x12(.tallygate.metering.v1.QueryUsageRequest\x1a).tallygate.metering.v1.QueryUsageResponse\"\x12\xa2\xe3\x18\x0e\x10\n\x1a\x08services(\x01\x12\x83\x01\n\x0fGetRequestUsage\x12-.tallygate.metering.v1.GetRequestUsageRequest\x1a..tallygate.metering.v1.GetRequestUsageResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07service(\x01\x12\x80\x01\n\x0e\x45xplainRequest\x12,.tallygate.metering.v1.ExplainRequestRequest\x1a-.tallygate.metering.v1.ExplainRequestResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07\x61\x63\x63ount(\x01\x12\x86\x01\n\x10ListRequestUsage\x12..tallygate.metering.v1.ListRequestUsageRequest\x1a/.tallygate.metering.v1.ListRequestUsageResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07service(\x01\x42R\n\x19\x63om.tallygate.metering.v1B\x11UsageServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/metering/v1/usage_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\'tallygate/metering/v1/explanation.proto\x1a)tallygate/metering/v1/request_usage.proto\x1a\'tallygate/metering/v1/token_usage.proto\x1a(tallygate/metering/v1/usage_bucket.proto\"\xa0\x03\n\x11QueryUsageRequest\x12\x34\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x32\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12-\n\x04step\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x1c\n\x08services\x18\x04 \x03(\tB\n\xe2\x41\x01\x02\xfa\x41\x03\n\x01*\x12\x1d\n\ncredential\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12J\n\x06labels\x18\x06 \x03(\x0b\x32\x34.tallygate.metering.v1.QueryUsageRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x16\n\x08group_by\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05teams\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_credential\"\x80\x02\n\x12QueryUsageResponse\x12\x33\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\".tallygate.metering.v1.UsageBucket\x12\x34\n\x07running\x18\x02 \x01(\x0b\x32#.tallygate.metering.v1.RunningUsage\x12\x36\n\x12\x66resh_through_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05total\x18\x04 \x01(\x0b\x32\".tallygate.metering.v1.UsageBucket\x12\x14\n\x0cunused_names\x18\x05 \x03(\t\"W\n\x0cRunningUsage\x12\x15\n\rrequest_count\x18\x01 \x01(\x03\x12\x30\n\x05usage\x18\x02 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\"h\n\x16GetRequestUsageRequest\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"M\n\x17GetRequestUsageResponse\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\"\xfa\x01\n\x17ListRequestUsageRequest\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x11settle_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x39\n\x0fsettle_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"p\n\x18ListRequestUsageResponse\x12;\n\x0erequest_usages\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x15\x45xplainRequestRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\xc1\x01\n\x16\x45xplainRequestResponse\x12\x32\n\x05parts\x18\x01 \x03(\x0b\x32#.tallygate.metering.v1.RequestUsage\x12\x35\n\x07\x64\x65nials\x18\x02 \x03(\x0b\x32$.tallygate.metering.v1.RequestDenial\x12<\n\x18\x64\x65nials_known_since_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x97\x04\n\x0cUsageService\x12u\n\nQueryUsage\x12(.tallygate.metering.v1.QueryUsageRequest\x1a).tallygate.metering.v1.QueryUsageResponse\"\x12\xa2\xe3\x18\x0e\x10\n\x1a\x08services(\x01\x12\x83\x01\n\x0fGetRequestUsage\x12-.tallygate.metering.v1.GetRequestUsageRequest\x1a..tallygate.metering.v1.GetRequestUsageResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07service(\x01\x12\x80\x01\n\x0e\x45xplainRequest\x12,.tallygate.metering.v1.ExplainRequestRequest\x1a-.tallygate.metering.v1.ExplainRequestResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07\x61\x63\x63ount(\x01\x12\x86\x01\n\x10ListRequestUsage\x12..tallygate.metering.v1.ListRequestUsageRequest\x1a/.tallygate.metering.v1.ListRequestUsageResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07service(\x01\x42R\n\x19\x63om.tallygate.metering.v1B\x11UsageServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,8 +59,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['group_by']._serialized_options = b'\342A\001\001'
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['teams']._loaded_options = None
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['teams']._serialized_options = b'\342A\001\001'
-  _globals['_QUERYUSAGEREQUEST'].fields_by_name['with_group_totals']._loaded_options = None
-  _globals['_QUERYUSAGEREQUEST'].fields_by_name['with_group_totals']._serialized_options = b'\342A\001\001'
   _globals['_GETREQUESTUSAGEREQUEST'].fields_by_name['service']._loaded_options = None
   _globals['_GETREQUESTUSAGEREQUEST'].fields_by_name['service']._serialized_options = b'\342A\001\002\372A\034\n\032tallygate/InferenceService'
   _globals['_GETREQUESTUSAGEREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -88,25 +86,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['ListRequestUsage']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['ListRequestUsage']._serialized_options = b'\242\343\030\r\020\n\032\007service(\001'
   _globals['_QUERYUSAGEREQUEST']._serialized_start=400
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=849
-  _globals['_QUERYUSAGEREQUEST_LABELSENTRY']._serialized_start=789
-  _globals['_QUERYUSAGEREQUEST_LABELSENTRY']._serialized_end=834
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=852
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=1166
-  _globals['_RUNNINGUSAGE']._serialized_start=1168
-  _globals['_RUNNINGUSAGE']._serialized_end=1255
-  _globals['_GETREQUESTUSAGEREQUEST']._serialized_start=1257
-  _globals['_GETREQUESTUSAGEREQUEST']._serialized_end=1361
-  _globals['_GETREQUESTUSAGERESPONSE']._serialized_start=1363
-  _globals['_GETREQUESTUSAGERESPONSE']._serialized_end=1440
-  _globals['_LISTREQUESTUSAGEREQUEST']._serialized_start=1443
-  _globals['_LISTREQUESTUSAGEREQUEST']._serialized_end=1693
-  _globals['_LISTREQUESTUSAGERESPONSE']._serialized_start=1695
-  _globals['_LISTREQUESTUSAGERESPONSE']._serialized_end=1807
-  _globals['_EXPLAINREQUESTREQUEST']._serialized_start=1809
-  _globals['_EXPLAINREQUESTREQUEST']._serialized_end=1903
-  _globals['_EXPLAINREQUESTRESPONSE']._serialized_start=1906
-  _globals['_EXPLAINREQUESTRESPONSE']._serialized_end=2099
-  _globals['_USAGESERVICE']._serialized_start=2102
-  _globals['_USAGESERVICE']._serialized_end=2637
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=816
+  _globals['_QUERYUSAGEREQUEST_LABELSENTRY']._serialized_start=756
+  _globals['_QUERYUSAGEREQUEST_LABELSENTRY']._serialized_end=801
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=819
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=1075
+  _globals['_RUNNINGUSAGE']._serialized_start=1077
+  _globals['_RUNNINGUSAGE']._serialized_end=1164
+  _globals['_GETREQUESTUSAGEREQUEST']._serialized_start=1166
+  _globals['_GETREQUESTUSAGEREQUEST']._serialized_end=1270
+  _globals['_GETREQUESTUSAGERESPONSE']._serialized_start=1272
+  _globals['_GETREQUESTUSAGERESPONSE']._serialized_end=1349
+  _globals['_LISTREQUESTUSAGEREQUEST']._serialized_start=1352
+  _globals['_LISTREQUESTUSAGEREQUEST']._serialized_end=1602
+  _globals['_LISTREQUESTUSAGERESPONSE']._serialized_start=1604
+  _globals['_LISTREQUESTUSAGERESPONSE']._serialized_end=1716
+  _globals['_EXPLAINREQUESTREQUEST']._serialized_start=1718
+  _globals['_EXPLAINREQUESTREQUEST']._serialized_end=1812
+  _globals['_EXPLAINREQUESTRESPONSE']._serialized_start=1815
+  _globals['_EXPLAINREQUESTRESPONSE']._serialized_end=2008
+  _globals['_USAGESERVICE']._serialized_start=2011
+  _globals['_USAGESERVICE']._serialized_end=2546
 # @@protoc_insertion_point(module_scope)

@@ -58,11 +58,8 @@ class QueryUsageRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     TEAMS_FIELD_NUMBER: _builtins.int
-    WITH_GROUP_TOTALS_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
     """Only what this API key used, by its unique id; empty for what no key used."""
-    with_group_totals: _builtins.bool
-    """Whether each group's total over the whole range shall be in the answer, too; these count as buckets of it."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the range, closed; rounded down to a minute. Required."""
@@ -110,11 +107,10 @@ class QueryUsageRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         teams: _abc.Iterable[_builtins.str] | None = ...,
-        with_group_totals: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "start_time", b"start_time", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "group_by", b"group_by", "labels", b"labels", "services", b"services", "start_time", b"start_time", "step", b"step", "teams", b"teams", "with_group_totals", b"with_group_totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "group_by", b"group_by", "labels", b"labels", "services", b"services", "start_time", b"start_time", "step", b"step", "teams", b"teams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__credential: _TypeAlias = _typing.Literal["credential"]  # noqa: Y015
     _WhichOneofArgType__credential: _TypeAlias = _typing.Literal["_credential", b"_credential"]  # noqa: Y015
@@ -132,7 +128,6 @@ class QueryUsageResponse(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     FRESH_THROUGH_TIME_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
-    GROUP_TOTALS_FIELD_NUMBER: _builtins.int
     UNUSED_NAMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def buckets(self) -> _containers.RepeatedCompositeFieldContainer[_usage_bucket_pb2.UsageBucket]:
@@ -153,10 +148,6 @@ class QueryUsageResponse(_message.Message):
         """What all buckets add up to, over the whole range; of no group. Costs of several currencies are added up as they are."""
 
     @_builtins.property
-    def group_totals(self) -> _containers.RepeatedCompositeFieldContainer[_usage_bucket_pb2.UsageBucket]:
-        """If asked for: what the buckets of each group add up to, over the whole range; ordered by group."""
-
-    @_builtins.property
     def unused_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those of the services and accounts asked for that nothing was ever recorded of: not used yet, or misspelt. Whoever sees
         single teams of an account does not get it.
@@ -169,12 +160,11 @@ class QueryUsageResponse(_message.Message):
         running: Global___RunningUsage | None = ...,
         fresh_through_time: _timestamp_pb2.Timestamp | None = ...,
         total: _usage_bucket_pb2.UsageBucket | None = ...,
-        group_totals: _abc.Iterable[_usage_bucket_pb2.UsageBucket] | None = ...,
         unused_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fresh_through_time", b"fresh_through_time", "running", b"running", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "fresh_through_time", b"fresh_through_time", "group_totals", b"group_totals", "running", b"running", "total", b"total", "unused_names", b"unused_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "fresh_through_time", b"fresh_through_time", "running", b"running", "total", b"total", "unused_names", b"unused_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
