@@ -133,6 +133,7 @@ services = Table(
     UniqueConstraint("account_id", "uid"),
     Index(None, "model_id", "account_id", "service_id"),
     Index(None, "account_id", "team", "service_id"),
+    Index(None, "told_status", "account_id", "service_id"),
     Index(None, "config_version"),
     Index(None, "next_due_us"),
     Index(

@@ -60,7 +60,12 @@ class ServiceRows(Services):
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
         account, service = _services.c.account_id, _services.c.service_id
         query = services_read.where(_is_after(after, wanted.account_id))
-        equal = {account: wanted.account_id, _services.c.model_id: wanted.model_id, _services.c.team: wanted.team}
+        equal = {
+            account: wanted.account_id,
+            _services.c.model_id: wanted.model_id,
+            _services.c.team: wanted.team,
+            _services.c.told_status: wanted.told_status,
+        }
         query = query.where(*(column == value for column, value in equal.items() if value is not None))
         if not wanted.show_deleted:
             query = query.where(_services.c.delete_us.is_(None))

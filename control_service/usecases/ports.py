@@ -26,6 +26,7 @@ from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.domain.statement import StatementLine, StatementQuery
+from control_service.domain.status import Status
 from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
@@ -167,11 +168,12 @@ class TeamFilter:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFilter:
-    """The stored services to list, of those that are seen; None for any."""
+    """The stored services to list, of those that are seen; None for any. `told_status`: the status as it was stored."""
 
     account_id: str | None = None
     model_id: str | None = None
     team: str | None = None
+    told_status: Status | None = None
     show_deleted: bool = False
     sight: Sight = SEES_ALL
 

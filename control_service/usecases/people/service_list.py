@@ -15,7 +15,7 @@ from control_service.usecases.ports import ServiceFilter, Transaction
 from tallygate._wire.names import DEFAULT_PREFIX
 
 _BATCHES_MAX: Final = 20
-"""Maximum number of batches that are read to fill one page: a rare status among many services may leave it short."""
+"""Maximum number of batches that are read to fill one page: what time alone has just changed may leave it short."""
 
 Key = tuple[str, str]
 
@@ -41,6 +41,7 @@ class ServicePage:
 async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> ServicePage:
     """A page of the services that are seen. Without an account only stored services are listed.
 
+    Of a status are those that were stored with it and still have it: what time alone changes is stored within seconds.
     Default services that nobody acted on belong to no team: who sees the account sees them.
 
     Raises:
@@ -77,16 +78,17 @@ def key_of(service: Service) -> Key:
 
 
 async def _batch(tx: Transaction, query: ServiceQuery, account: Account | None) -> Sequence[Service]:
-    """Up to one more than a page of services, whatever their status."""
+    """Up to one more than a page of services."""
     size = query.limit + 1
-    stored = await tx.services.page(query.wanted, query.after, size)
+    stored = await tx.services.page(replace(query.wanted, told_status=query.status), query.after, size)
     is_of_teams = query.wanted.team is not None or (
         account is not None and not query.wanted.sight.shows(account.account_id)
     )
     if account is None or is_of_teams or query.status not in (None, Status.NOT_ENABLED):
         return stored
-    taken = {service.service_id for service in stored}
     defaults = await _defaults(tx, account, query.wanted.model_id, query.after[1], size)
+    of_any_status = await tx.services.among(account.account_id, {service.service_id for service in defaults})
+    taken = {service.service_id for service in (*stored, *of_any_status)}
     merged = [*stored, *(service for service in defaults if service.service_id not in taken)]
     return sorted(merged, key=lambda service: service.service_id)[:size]
 

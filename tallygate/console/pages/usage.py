@@ -28,6 +28,7 @@ from tallygate.metering.v1.usage_service_pb2_grpc import UsageServiceStub
 
 GROUPS: Final = (
     ("service", "Service"),
+    ("model", "Model"),
     ("team", "Team"),
     ("credential", "API key"),
     ("key_team", "Team of the API key"),

@@ -271,7 +271,9 @@ class ListInferenceServicesRequest(_message.Message):
     team: _builtins.str
     """Only this team's, by its id, if given."""
     status: _inference_service_pb2.ServiceStatus.ValueType
-    """Only those with this status, if given."""
+    """Only those with this status, if given. A change that time alone has made, such as the end of a trial, shows here within
+    seconds.
+    """
     show_deleted: _builtins.bool
     """Deleted ones too."""
     page_size: _builtins.int

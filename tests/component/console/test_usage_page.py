@@ -60,7 +60,7 @@ def figures(bucket: UsageBucket) -> list[str]:
     return [*(f"{count:,}" for count in counts), str(bucket.cost_nanos), f"{denied:,}"]
 
 
-@pytest.mark.parametrize("by", ["service", "team", "credential", "key_team", "label"])
+@pytest.mark.parametrize("by", ["service", "model", "team", "credential", "key_team", "label"])
 async def test_figures_are_those_of_the_service(stage: MeteredStage, by: str) -> None:
     """Each step, each group, the totals, and what the span before had."""
     browser = await stage.signed_in("vera")

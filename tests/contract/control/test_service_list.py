@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import ResourceNotFoundError
 from control_service.domain.status import Status
@@ -10,6 +11,7 @@ from control_service.usecases.people.service_list import ServiceQuery, list_serv
 from control_service.usecases.people.services import delete_service
 from control_service.usecases.ports import ServiceFilter
 from tests.harness.control.people_harness import Desk
+from tests.harness.control.query_plans import recorded
 
 CUSTOM = ("a", "chat", "d", "default", "defaultx", "defaults", "e0", "zz")
 MODELS = ("0x", "a", "a.b", "a-b", "llama", "z_z")
@@ -94,3 +96,20 @@ async def test_what_a_list_is_narrowed_to_must_be_there(full: Desk, wanted: Serv
     """A mistyped model or team is said, rather than an empty list."""
     with pytest.raises(ResourceNotFoundError, match="nope"):
         await listed(full, wanted)
+
+
+async def test_a_rare_status_is_found_without_reading_the_others(desk: Desk, engine: AsyncEngine) -> None:
+    """However many there are: one statement gives the page, and none of them is lost or shown twice."""
+    for number in range(30):
+        await desk.create(f"s{number:02}")
+    for service_id in ("s03", "s17", "s29"):
+        await desk.suspend(service_id)
+    await desk.claim("default-llama")
+    for wanted in (ServiceFilter("acme"), ServiceFilter(), ServiceFilter("acme", model_id="llama")):
+        with recorded(engine) as statements:
+            async with desk.database.reading() as tx:
+                page = await list_services(tx, ServiceQuery(wanted, Status.ACTIVATING, ("acme", ""), 2), desk.now_us)
+        assert [view.service.service_id for view in page.services] == ["default-llama"]
+        assert sum("FROM services" in text for text, _ in statements) == 1
+    assert "default-llama" not in await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, 7)
+    assert len(await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, 7)) == 30
