@@ -69,6 +69,7 @@ PLACES: Final = {
         "audit_books",
         "Reads both databases, writes to neither, and names what does not add up; exit status 1 if anything does not.",
     ),
+    "import": Place("imports", "app", "Brings keys, teams and budgets along from another gateway; shows them first."),
     "check": Place("check", "app", "Whether what is to be started would work."),
     "account": Place("statement", "app", "Accounts and their money."),
     "model": Place("models", "app", "Models and their prices."),

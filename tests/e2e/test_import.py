@@ -1,0 +1,129 @@
+"""`tallygate import` as a person runs it: shown first, made once, and users go on with the keys that they have."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tallygate.client import Denied, MeteringClient
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.command import Up, up
+
+SECRET = "sk-a-key-of-litellm-that-users-have-had-for-years"
+HASH = sha256(SECRET.encode()).hexdigest()
+TABLES = """
+CREATE TABLE "LiteLLM_TeamTable" (team_id text, team_alias text, models text[], max_budget float8, budget_duration text,
+    spend float8, tpm_limit bigint, blocked boolean, metadata jsonb);
+CREATE TABLE "LiteLLM_VerificationToken" (token text, key_alias text, team_id text, models text[], expires timestamp,
+    max_budget float8, budget_duration text, spend float8, rpm_limit bigint, blocked boolean, aliases jsonb);
+INSERT INTO "LiteLLM_TeamTable" VALUES ('0b7c', 'Search', '{}', 100, '30d', 12.5, 100000, false, '{}');
+INSERT INTO "LiteLLM_VerificationToken" VALUES
+    ('HASH', 'ci', '0b7c', '{llama}', '2999-01-01', 0.3, '1d', 0.1, 60, null, '{}'),
+    (repeat('a', 64), 'old', null, '{}', '2020-01-01', null, null, 0, null, null, '{}'),
+    (repeat('b', 64), 'shut', null, '{}', null, null, null, 0, null, true, '{}');
+"""
+NEW_API = """
+CREATE TABLE users (id INTEGER, username TEXT, status INTEGER, quota INTEGER, used_quota INTEGER);
+CREATE TABLE tokens (id INTEGER, user_id INTEGER, key TEXT, status INTEGER, name TEXT, expired_time INTEGER,
+    remain_quota INTEGER, unlimited_quota NUMERIC, used_quota INTEGER, "group" TEXT, deleted_at DATETIME);
+CREATE TABLE channels (id INTEGER, name TEXT, key TEXT);
+INSERT INTO users VALUES (1, 'kim', 1, 500000, 0);
+INSERT INTO tokens VALUES (1, 1, 'KEY', 1, 'ci', -1, 250000, 0, 0, '', NULL);
+INSERT INTO channels VALUES (1, 'upstream', 'sk-upstream');
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Both services, and two accounts in them."""
+    with up(tmp_path_factory.mktemp("data")) as running:
+        for command in (("model", "create", "llama"), ("account", "create", "acme"), ("account", "create", "other")):
+            said = running.tallygate(*command)
+            assert said.status == 0, said.err
+        yield running
+
+
+async def authorise(address: str, secret: str) -> str:
+    """The reason for which a node refuses a key."""
+    digest = sha256(secret.encode()).digest()
+    async with MeteringClient([address]) as client:
+        with pytest.raises(Denied) as denied:
+            await client.request("", input_tokens=1, credential_sha256=digest, model="llama").authorize()
+    return denied.value.reason
+
+
+def share(running: Up, account: str) -> None:
+    """Lets keys of all teams use the account's service, as the command says."""
+    said = running.tallygate("service", "update", f"{account}/default-llama", "--shared")
+    assert said.status == 0, said.err
+
+
+def test_a_database_of_litellms_is_brought_along_once(running: Up, postgres_url: str) -> None:
+    """Nothing is made before it is asked for; a repeat makes nothing; the old key is known."""
+
+    async def bring_along() -> None:
+        async with fresh_database(postgres_url) as url:
+            connection = await asyncpg.connect(url)
+            await connection.execute(TABLES.replace("HASH", HASH))
+            await connection.close()
+            prismas = f"{url}{'&' if '?' in url else '?'}schema=public&connection_limit=3"
+            await asyncio.to_thread(check, prismas)
+
+    def check(url: str) -> None:
+        shown = running.tallygate("import", "litellm", "acme", url)
+        assert shown.status == 0, shown.err
+        assert "Nothing was made" in shown.err
+        assert HASH not in shown.out
+        for line in ("key old", "has ended", "key shut", "blocked there"):
+            assert line in shown.out
+        assert running.tallygate("key", "list", "acme", "--json").json.get("keys", []) == []
+        made = running.tallygate("import", "litellm", "acme", url, "--apply", "--count-spent", "--json").json
+        assert (made["made"], made["there_already"], len(made["left_out"])) == (6, 0, 2)
+        again = running.tallygate("import", "litellm", "acme", url, "--apply", "--json").json
+        assert (again["made"], again["there_already"]) == (0, 6)
+
+    asyncio.run(bring_along())
+    (key,) = running.tallygate("key", "list", "acme", "--json").json["keys"]
+    assert (key["display_name"], key["team"], key["scope"]["models"]) == ("ci", "litellm-0b7c", ["models/llama"])
+    budgets = running.tallygate("budget", "list", "acme", "--json").json["budgets"]
+    assert sorted((one["amount_units"], one["initial_spent_units"], one["period"]) for one in budgets) == [
+        ("100000000000", "12500000000", "CALENDAR_PERIOD_MONTH"),
+        ("300000000", "100000000", "CALENDAR_PERIOD_DAY"),
+    ]
+    rules = running.tallygate("rule", "list", "acme", "--json").json["rate_rules"]
+    assert sorted((one["metric"], one["limit_units"]) for one in rules) == [
+        ("RATE_METRIC_REQUESTS", "60"),
+        ("RATE_METRIC_TOTAL_TOKENS", "100000"),
+    ]
+    share(running, "acme")
+    assert asyncio.run(authorise(running.metering, SECRET)) == "NOT_ENABLED"
+    assert asyncio.run(authorise(running.metering, "sk-another")) == "CREDENTIAL_INVALID"
+
+
+def test_a_file_of_new_apis_is_brought_along(running: Up, tmp_path: Path) -> None:
+    """Keys come in clear there, and nothing that is shown has them."""
+    path, key = tmp_path / "one-api.db", "q" * 48
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(NEW_API.replace("KEY", key))
+    said = running.tallygate("import", "new-api", "other", str(path), "--apply")
+    assert said.status == 0, said.err
+    assert "4 were made" in said.err
+    assert key not in said.out + said.err
+    assert "sk-upstream" not in said.out
+    assert "--shared" in said.err
+    share(running, "other")
+    assert asyncio.run(authorise(running.metering, f"sk-{key}")) == "NOT_ENABLED"
+
+
+def test_what_cannot_be_read_is_said_before_anything_is_made(running: Up, tmp_path: Path) -> None:
+    """In one sentence, with status 1."""
+    said = running.tallygate("import", "litellm", "acme", str(tmp_path), "--apply")
+    assert said.status == 1
+    assert said.err.strip() == f"error: There is no table LiteLLM_VerificationToken in {tmp_path}."
