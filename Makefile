@@ -8,7 +8,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,13 @@ validate-focus: .venv/dev .venv/focus  ## what the official validator says of ex
 	$(FOCUS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))'
 	$(FOCUS_PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check 'focus-validator==2.2.1' 'pyarrow<26'
+
+test-litellm: .venv/dev .venv/litellm  ## the callback in the real LiteLLM proxy, which has an environment of its own
+	$(BIN)/python -m pytest tests/litellm
+
+.venv/litellm: | .venv/dev
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7' --editable '.[asgi]'
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 
-from tallygate.integrations.asgi_types import Message, Scope
+from tallygate.integrations.asgi_types import Message, Receive, Scope
 
 PIECE_BYTES_MAX = 256 << 10
 """Maximum size of a piece of an answer that is taken as a whole; parts of longer ones let others have their turn."""
@@ -43,3 +45,25 @@ def spec_version(scope: Scope) -> tuple[int, ...]:
     """The version of ASGI that the server speaks."""
     text = str(scope.get("asgi", {}).get("spec_version", "2.0"))
     return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+
+async def until_gone(work: Coroutine[object, object, None], receive: Receive) -> None:
+    """Does the work of an answer to its end, or until its client is gone: then it is cancelled."""
+    working = asyncio.create_task(work, name="tallygate answer")
+    gone = asyncio.create_task(_listen(receive), name="tallygate client of an answer")
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+    finally:
+        gone.cancel()
+        working.cancel()
+
+
+async def _listen(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

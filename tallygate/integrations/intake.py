@@ -13,6 +13,8 @@ _JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b
 """Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
 _KEY_HEADERS = (b"x-api-key", b"api-key")
 """Headers in which clients of Anthropic and of Azure put their keys."""
+PROVED_KEY = "tallygate.api_key"
+"""Member of a scope with the key that whoever called this app has proved; clients cannot write there."""
 _SAMPLED = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
 """Form of a `traceparent` that says that its trace is recorded."""
 
@@ -77,6 +79,9 @@ async def read_body(scope: Scope, receive: Receive, bytes_max: int, *, is_form: 
 
 def find_api_key(scope: Scope) -> str:
     """The key by which the client says who it is: a bearer's, else that of `x-api-key` or `api-key`; empty if none."""
+    proved = scope.get(PROVED_KEY)
+    if isinstance(proved, str):
+        return proved
     others: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         lower = name.lower()

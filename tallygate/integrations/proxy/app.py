@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from tallygate.integrations.asgi_messages import until_gone
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.event_ends import end_of_event, events_in
 from tallygate.integrations.openai import errors
@@ -85,19 +86,7 @@ class ProxyApp:
         if not upstream:
             await send_response(send, errors.unknown_model(model_of(body)))
             return
-        passing = asyncio.create_task(self._pass_on(upstream, scope, body, send), name="tallygate proxied request")
-        gone = asyncio.create_task(_until_gone(receive), name="tallygate client of a proxied request")
-        try:
-            await asyncio.wait({passing, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not passing.done():
-                passing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await passing
-                return
-            passing.result()
-        finally:
-            gone.cancel()
-            passing.cancel()
+        await until_gone(self._pass_on(upstream, scope, body, send), receive)
 
     async def _pass_on(self, upstream: str, scope: Scope, body: bytes, send: Send) -> None:
         has_begun = False
@@ -184,11 +173,6 @@ async def _read_body(receive: Receive) -> bytes | None:
             return parts[0] if len(parts) == 1 else b"".join(parts)
         if length > FREE_BODY_BYTES_MAX:
             raise _TooLongError
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _why(error: Exception) -> str:

@@ -37,6 +37,8 @@ class FakeEngine:
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
+    failures_left: int = 0
+    """Requests that are answered with 500 before any is answered otherwise."""
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -53,7 +55,10 @@ class FakeEngine:
         gone = asyncio.create_task(self._listen(receive))
         self.running += 1
         try:
-            if scope["path"] == "/v1/embeddings":
+            if self.failures_left:
+                self.failures_left -= 1
+                await _json(send, {"error": {"message": "the engine has failed"}}, status=500)
+            elif scope["path"] == "/v1/embeddings":
                 await self._embed(content, send)
             elif scope["path"] == "/v1/responses":
                 await self._respond(content, send, gone)
@@ -199,8 +204,8 @@ def _piece(choice: int, delta: Mapping[str, Any], *, is_chat: bool = True, finis
     return {"index": choice, **said, "logprobs": None, "finish_reason": finish}
 
 
-async def _start(send: Send, kind: str) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind.encode())]})
+async def _start(send: Send, kind: str, status: int = 200) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode())]})
 
 
 async def _event(send: Send, content: Mapping[str, Any]) -> None:
@@ -208,6 +213,6 @@ async def _event(send: Send, content: Mapping[str, Any]) -> None:
     await send({"type": "http.response.body", "body": f"data: {line}\n\n".encode(), "more_body": True})
 
 
-async def _json(send: Send, content: Mapping[str, Any]) -> None:
-    await _start(send, "application/json")
+async def _json(send: Send, content: Mapping[str, Any], status: int = 200) -> None:
+    await _start(send, "application/json", status)
     await send({"type": "http.response.body", "body": json.dumps(content).encode(), "more_body": False})

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# LiteLLM 1.108.7: a hook that a callback's class inherits is never called, and nothing says so; a limit of fewer than 16
+# tokens of a response is sent as 16; a stream that says the same a hundred times is broken off as an error.
+# Seen on Linux with Python 3.11. Fails if any of that is no longer so.
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7'
+cd "$work" && LITELLM_LOCAL_MODEL_COST_MAP=True "$work/venv/bin/python" - <<'PYTHON'
+import asyncio
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+
+import litellm
+from litellm.caching.caching import DualCache
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy._types import UserAPIKeyAuth
+from litellm.proxy.utils import ProxyLogging
+
+PIECE = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+sent: list[dict] = []
+
+
+class Upstream(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        sent.append(body)
+        self.send_response(200)
+        if not body.get("stream"):
+            answer = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed", "output": []}
+            content = json.dumps({**answer, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}).encode()
+            self.send_header("content-type", "application/json")
+        else:
+            choice = {"index": 0, "delta": {"content": "tok "}, "finish_reason": None}
+            content = f"data: {json.dumps({**PIECE, 'choices': [choice]})}\n\n".encode() * 300
+            self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Counting(CustomLogger):
+    calls = 0
+
+    async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
+        type(self).calls += 1
+
+
+class Derived(Counting):
+    calls = 0
+
+
+async def call_hooks() -> None:
+    litellm.callbacks = [Counting(), Derived()]
+    data = {"model": "m", "messages": []}
+    hooks = ProxyLogging(user_api_key_cache=DualCache())
+    await hooks.pre_call_hook(user_api_key_dict=UserAPIKeyAuth(), data=data, call_type="acompletion")
+    litellm.callbacks = []
+
+
+def expect(what: str, wanted: object, seen: object) -> None:
+    print(f"{what}: {seen}")
+    if seen != wanted:
+        raise SystemExit(f"expected {wanted}")
+
+
+print("litellm", version("litellm"))
+asyncio.run(call_hooks())
+expect("calls of a hook that stands in the class", 1, Counting.calls)
+expect("calls of a hook that is inherited", 0, Derived.calls)
+server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+where = {"api_base": f"http://127.0.0.1:{server.server_port}/v1", "api_key": "any"}
+litellm.responses(model="openai/m", input="?", max_output_tokens=5, **where)
+expect("max_output_tokens of 5, as the server gets it", 16, sent[-1]["max_output_tokens"])
+read = 0
+try:
+    for _ in litellm.completion(model="openai/m", messages=[{"role": "user", "content": "?"}], stream=True, **where):
+        read += 1
+    end = "as any other"
+except Exception as error:
+    print(f"after {read} pieces: {str(error)[:90]}")
+    end = type(error).__name__
+expect("a stream of 300 equal pieces ends", "MidStreamFallbackError", end)
+server.shutdown()
+PYTHON

@@ -1,0 +1,85 @@
+"""The real LiteLLM proxy as a process, from its own environment, with the configuration that is deployed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import yaml
+
+from tests.harness.patience import PATIENCE_S
+
+ROOT: Final = Path(__file__).parents[3]
+LITELLM: Final = ROOT / ".venv/litellm/bin/litellm"
+CONFIG: Final = ROOT / "deploy/litellm/config.yaml"
+START_S: Final = 280
+"""Maximum time until it serves: it imports for half a minute of processor time."""
+USERS: Final = """
+from litellm.proxy._types import UserAPIKeyAuth
+
+async def check(request, api_key):
+    return UserAPIKeyAuth(api_key=api_key)
+"""
+"""Lets any key in, as LiteLLM's database would let those in that it has."""
+
+
+_SETTINGS: Final = {
+    # Otherwise it asks its vendor for prices when it starts.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    # It breaks off what says the same a hundred times, as the fake engine does.
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",
+}
+
+
+@asynccontextmanager
+async def litellm_proxy(folder: Path, environment: Mapping[str, str], *options: str) -> AsyncIterator[str]:
+    """Serves `deploy/litellm/config.yaml`, with users added; gives its URL."""
+    config = yaml.safe_load(CONFIG.read_text())
+    config["general_settings"]["custom_auth"] = "users.check"
+    (folder / "users.py").write_text(USERS)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    log = folder / "litellm.log"
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(
+                str(LITELLM),
+                "--config",
+                str(folder / "config.yaml"),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                *options,
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **_SETTINGS, **environment},
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        async with asyncio.timeout(START_S), httpx2.AsyncClient(base_url=url) as client:
+            while not await _serves(client):
+                assert process.returncode is None, log.read_text()[-3_000:]
+                await asyncio.sleep(0.1)
+        yield url
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
+
+
+async def _serves(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/liveliness")).status_code == httpx2.codes.OK
+    except httpx2.TransportError:
+        return False
