@@ -9,21 +9,25 @@ from control_service.domain.service_action import OfferedService, ServiceAction
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._server.grpc.access_rules import MethodRule, rule_of
 from tallygate._server.grpc.caller import current_caller
+from tallygate.control.v1 import account_service_pb2, catalog_service_pb2, lifecycle_service_pb2
 
+_ACCOUNT: Final = account_service_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
+_CATALOG: Final = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name
+_LIFECYCLE: Final = lifecycle_service_pb2.DESCRIPTOR.services_by_name["LifecycleService"].full_name
 _RPCS: Final[Mapping[ServiceAction, tuple[str, str]]] = {
-    ServiceAction.CLAIM_FREE_TRIAL: ("LifecycleService", "ClaimFreeTrial"),
-    ServiceAction.ENABLE_POSTPAID: ("LifecycleService", "EnablePostpaid"),
-    ServiceAction.DISABLE_POSTPAID: ("LifecycleService", "DisablePostpaid"),
-    ServiceAction.PURCHASE_RESERVATION: ("LifecycleService", "PurchaseReservation"),
-    ServiceAction.CANCEL_RESERVATION: ("LifecycleService", "CancelReservation"),
-    ServiceAction.SUSPEND: ("LifecycleService", "SuspendInferenceService"),
-    ServiceAction.RESUME: ("LifecycleService", "ResumeInferenceService"),
-    ServiceAction.UPDATE: ("LifecycleService", "UpdateInferenceService"),
-    ServiceAction.DELETE: ("LifecycleService", "DeleteInferenceService"),
-    ServiceAction.TOP_UP_ACCOUNT: ("AccountService", "TopUpAccount"),
-    ServiceAction.PUBLISH_PRICE: ("CatalogService", "PublishPrice"),
-    ServiceAction.RESTORE_MODEL: ("CatalogService", "RestoreModel"),
-    ServiceAction.REOPEN_ACCOUNT: ("AccountService", "ReopenAccount"),
+    ServiceAction.CLAIM_FREE_TRIAL: (_LIFECYCLE, "ClaimFreeTrial"),
+    ServiceAction.ENABLE_POSTPAID: (_LIFECYCLE, "EnablePostpaid"),
+    ServiceAction.DISABLE_POSTPAID: (_LIFECYCLE, "DisablePostpaid"),
+    ServiceAction.PURCHASE_RESERVATION: (_LIFECYCLE, "PurchaseReservation"),
+    ServiceAction.CANCEL_RESERVATION: (_LIFECYCLE, "CancelReservation"),
+    ServiceAction.SUSPEND: (_LIFECYCLE, "SuspendInferenceService"),
+    ServiceAction.RESUME: (_LIFECYCLE, "ResumeInferenceService"),
+    ServiceAction.UPDATE: (_LIFECYCLE, "UpdateInferenceService"),
+    ServiceAction.DELETE: (_LIFECYCLE, "DeleteInferenceService"),
+    ServiceAction.TOP_UP_ACCOUNT: (_ACCOUNT, "TopUpAccount"),
+    ServiceAction.PUBLISH_PRICE: (_CATALOG, "PublishPrice"),
+    ServiceAction.RESTORE_MODEL: (_CATALOG, "RestoreModel"),
+    ServiceAction.REOPEN_ACCOUNT: (_ACCOUNT, "ReopenAccount"),
 }
 """The RPC that does each action."""
 
@@ -43,6 +47,6 @@ def _may(action: ServiceAction, service: Service) -> bool:
 @cache
 def _rule(action: ServiceAction) -> MethodRule:
     service, method = _RPCS[action]
-    rule = rule_of(f"tallygate.control.v1.{service}", method)
+    rule = rule_of(service, method)
     assert rule is not None
     return rule
