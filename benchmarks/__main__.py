@@ -22,6 +22,7 @@ from benchmarks.cases import (
     access,
     ceiling,
     client,
+    console,
     control,
     durable,
     envoy,
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "limits": limits.run,
     "rates": rates.run,
     "idle": idle.run,
+    "console": console.run,
     "envoy": envoy.run,
     "gateway": gateway.run,
 }
@@ -65,12 +67,12 @@ WIDTH = 120
 """Of the table where there is no terminal to fit into."""
 
 
-async def measure(options: argparse.Namespace, console: Console) -> Bench:
+async def measure(options: argparse.Namespace, terminal: Console) -> Bench:
     """The whole run; whatever it started is gone at its end."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallygate-bench-")))
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        progress = stack.enter_context(Progress(*columns, console=console))
+        progress = stack.enter_context(Progress(*columns, console=terminal))
         plan = Plan(options.rounds, options.seconds, options.quick, re.compile(options.only))
         bench = Bench(plan, directory, Postgres(stack), progress, options.against)
         for name, case in CASES.items():
@@ -88,12 +90,12 @@ async def _run(bench: Bench, name: str, case: Callable[[Bench], Awaitable[None]]
         bench.failed.append(f"The case {name} failed: {str(error) or type(error).__name__}")
 
 
-async def until_told(options: argparse.Namespace, console: Console) -> Bench:
+async def until_told(options: argparse.Namespace, terminal: Console) -> Bench:
     """As `measure`; a signal ends it as Ctrl-C does, so that nothing is left running."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await measure(options, console)
+    return await measure(options, terminal)
 
 
 def _older(checkout: str) -> Build:
@@ -104,12 +106,12 @@ def _older(checkout: str) -> Build:
 
 
 def _show(bench: Bench) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    console.print(report.as_table(bench))
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = WIDTH
+    terminal.print(report.as_table(bench))
     for note in report.notes(bench.remarks, bench.figures):
-        console.print(note, markup=False, highlight=False)
+        terminal.print(note, markup=False, highlight=False)
 
 
 def main() -> int:

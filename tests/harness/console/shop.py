@@ -27,11 +27,19 @@ from tests.harness.wire.relay import Relay, relaying
 CENT_NANOS = 10_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleProgram:
+    """A running console: where it is, and its process."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
 def running_console(
     directory: Path, control: str, metering: str, *options: str, variables: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """The console of a pair, on a free port: its address. It has to end well, too."""
+) -> Iterator[ConsoleProgram]:
+    """The console of a pair, on a free port. It has to end well, too."""
     arguments = ("--listen", "127.0.0.1:0", "--control", control, "--metering", metering, *options)
     log = directory / "console.log"
     with log.open("ab") as stderr:
@@ -47,7 +55,7 @@ def running_console(
         try:
             line = process.stdout.readline()
             assert line.startswith("serving "), log.read_text()
-            yield line.split()[1]
+            yield ConsoleProgram(line.split()[1], process.pid)
             process.terminate()
             assert process.wait(PATIENCE_S) in {0, -signal.SIGTERM}, log.read_text()
         finally:
@@ -150,9 +158,9 @@ def open_for_business(directory: Path) -> Iterator[Shop]:
     with ExitStack() as stack:
         pair = stack.enter_context(up(directory / "data", "--auth"))
         way = stack.enter_context(way_to(pair.control))
-        home = stack.enter_context(running_console(directory, way.address, pair.metering))
+        console = stack.enter_context(running_console(directory, way.address, pair.metering))
         control = stack.enter_context(grpc.insecure_channel(pair.control))
         node = stack.enter_context(grpc.insecure_channel(pair.metering))
         town = Town(control, node, (directory / "data" / OPERATOR_FILE).read_text().strip())
         open_shop(town)
-        yield Shop(pair, town, home, way)
+        yield Shop(pair, town, console.address, way)
