@@ -7,15 +7,18 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
+from tallygate.console.show import SCALES
+
 _SPARK_HEIGHT: Final = 24
 _SPARK_STEP: Final = 5
 _SPARK_BAR: Final = 4
 _WIDTH: Final = 720
 _HEIGHT: Final = 160
-_LEFT: Final = 90
-_TOP: Final = 8
+_LEFT: Final = 72
+_TOP: Final = 18
 _LABELS_MAX: Final = 6
-_QUARTERS: Final = 4
+_TOPS: Final = (0, 4, 8, 12, 16, 20, 24, 32, 40, 60, 80, 100)
+"""Ends of scales, up to tens of them."""
 
 
 def sparkline(values: Sequence[int], said: str) -> Markup:
@@ -54,7 +57,7 @@ class Series(NamedTuple):
 def stacked(series: Sequence[Series], labels: Sequence[str], said: str) -> Markup:
     """Bars of several kinds on top of each other, one for each label, with what each has in its title."""
     totals = [sum(values) for values in zip(*(one.values for one in series), strict=True)]
-    highest = max(totals, default=0)
+    highest = _round_top(max(totals, default=0))
     step = _WIDTH / max(1, len(labels))
     shapes = [_grid_line(highest, quarter) for quarter in range(5)]
     for index, label in enumerate(labels):
@@ -86,11 +89,25 @@ def legend(series: Sequence[Series]) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(items)
 
 
+def _round_top(highest: int) -> int:
+    """The end of a scale: the least round number whose quarters are whole."""
+    scale: int = 10 ** max(0, len(str(highest)) - 2)
+    return next(top * scale for top in _TOPS if top * scale >= highest)
+
+
+def _short(count: int) -> str:
+    """A round number in as few letters as can be: 1.5M; a screen may be narrow."""
+    scale, letter = next(((scale, letter) for scale, letter in SCALES if count >= scale), (1, ""))
+    return f"{count / scale:g}{letter}"
+
+
 def _grid_line(highest: int, quarter: int) -> Markup:
     y = _TOP + _HEIGHT - _HEIGHT * quarter // 4
     line = Markup('<line class="grid-line" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, _LEFT + _WIDTH, y, y)
-    text = Markup('<text x="{}" y="{}" text-anchor="end">{:,}</text>').format(_LEFT - 6, y + 4, highest * quarter // 4)
-    return line + text if highest >= _QUARTERS or quarter == 0 else line
+    text = Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
+        _LEFT - 6, y + 4, _short(highest * quarter // 4)
+    )
+    return line + text if highest or quarter == 0 else line
 
 
 def _block(one: Series, index: int, label: str, box: tuple[float, int, float, int]) -> Markup:

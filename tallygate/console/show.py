@@ -17,7 +17,7 @@ from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 
 _SHOWN_DECIMALS: Final = 4
 """Number of decimals of an amount that has more: the rest is in its title."""
-_SCALES: Final = ((1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
+SCALES: Final = ((1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 _US_PER_S: Final = 1_000_000
 _CAPITALS: Final = {"tpm": "TPM", "api": "API"}
 _LENGTHS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -47,7 +47,7 @@ def tokens(count: int) -> str:
 
 def compact(count: int) -> Markup:
     """A number of tokens, short; exact in its title."""
-    for scale, letter in _SCALES:
+    for scale, letter in SCALES:
         if abs(count) >= scale:
             tenths = abs(count) * 10 // scale
             text = f"{'-' if count < 0 else ''}{tenths // 10}.{tenths % 10}{letter}"
