@@ -8,7 +8,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm screenshots format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ test-litellm: .venv/dev .venv/litellm  ## the callback in the real LiteLLM proxy
 .venv/litellm: | .venv/dev
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7' --editable '.[asgi]'
+
+screenshots: .venv/dev  ## the pictures of docs/console.md, of the demo in a real Chromium
+	$(BIN)/python -m scripts.screenshots
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)
