@@ -11,17 +11,24 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tallygate.client import MeteringClient
+from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.envoy import passing
+from tallygate.integrations.envoy.app import EnvoyUpstream
+from tallygate.integrations.envoy.serve import Servicers
+from tallygate.integrations.envoy.serve import serving as serving_envoy
 from tallygate.metering.v1 import decision_pb2
 from tests.harness.asgi.asgi_harness import DONE, delta, usage
-from tests.harness.asgi.engine_harness import Serving
-from tests.harness.asgi.envoy_harness import Change, free_port, running_envoy, serving_by_envoy, unchanged
+from tests.harness.asgi.engine_harness import SERVICES, Serving, uvicorn_serving
+from tests.harness.asgi.envoy_harness import Change, free_port, port_of, running_envoy, serving_by_envoy, unchanged
+from tests.harness.asgi.fake_engine import FakeEngine
 from tests.harness.asgi.raw_upstream import raw_upstream
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "llama", "messages": [{"role": "user", "content": "?"}], "max_tokens": 5}
+KEY = {"authorization": "Bearer sk-acme"}
 STREAM = {**ASK, "stream": True}
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = EVENTS + b"Transfer-Encoding: chunked\r\n"
@@ -41,9 +48,7 @@ async def metered(
         serving_by_envoy(
             [node.address], folder, upstream=upstream, change=change, whole_answers=whole_answers
         ) as served,
-        httpx2.AsyncClient(
-            base_url=served.url, headers={"authorization": "Bearer sk-acme"}, timeout=PATIENCE_S
-        ) as client,
+        httpx2.AsyncClient(base_url=served.url, headers=KEY, timeout=PATIENCE_S) as client,
     ):
         yield served, node, client
         assert node.wrong == []
@@ -260,3 +265,31 @@ async def test_a_server_that_refuses_to_say_usage_is_asked_once(
         assert len(upstream.requests) == 1
     assert answer.status_code == 422
     assert "TALLYGATE_STREAM_USAGE=final" in caplog.text
+
+
+async def test_a_server_that_ends_breaks_its_streams_off_and_records_them(tmp_path: Path) -> None:
+    """What had been read is on record, though Envoy cancelled the stream; and the upstream stops."""
+    engine, port = FakeEngine(pauses={"u": 3}), free_port()
+    async with serving(FakeMetering()) as node, uvicorn_serving(engine, lifespan="off") as upstream:
+        middleware = MeteringMiddleware(EnvoyUpstream(), client=MeteringClient([node.address]), services=SERVICES)
+        async with running_envoy(tmp_path, upstream=port_of(upstream), tallygate=port) as url:
+            ended = asyncio.Event()
+            async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
+
+                async def read() -> None:
+                    content = {**STREAM, "max_tokens": 9, "user": "u"}
+                    async with client.stream("POST", CHAT, json=content, headers=KEY) as answer:
+                        got = b""
+                        async for piece in answer.aiter_raw():
+                            got += piece
+                            if got.count(b'"tok "') == 3:
+                                ended.set()
+
+                async with serving_envoy(f"127.0.0.1:{port}", Servicers(middleware), grace_s=0):
+                    reading = asyncio.create_task(read())
+                    async with asyncio.timeout(PATIENCE_S):
+                        await ended.wait()
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    await reading
+            await until(lambda: not engine.running)
+        assert (await recorded(node))[1:] == (3, True)

@@ -21,9 +21,9 @@ GRACE_S: Final = 30.0
 _OPTIONS: Final = (
     # A port in use shall be an error.
     ("grpc.so_reuseport", 0),
-    # Envoy is asked to ping, so that it notices a server that has gone; servers send away who pings every 15 s.
+    # Envoy pings, so that it notices a server that has gone. A server sends away who pings while no call is open.
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
     # An Envoy that has gone without a word is noticed, and what its requests have used is recorded.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
