@@ -187,7 +187,9 @@ async def test_an_upstream_that_dies_is_recorded_as_far_as_it_came(tmp_path: Pat
     assert (tokens, estimated) == (2, True)
 
 
-async def test_an_upstream_that_dies_before_anything_was_said_to_the_client_is_a_clear_error(tmp_path: Path) -> None:
+async def test_an_upstream_that_dies_before_anything_was_said_to_the_client_is_a_clear_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Envoy's own answer takes the place of a head that was held back, since the whole was to be put together first."""
     async with (
         raw_upstream(CHUNKED + b"\r\n" + chunk(delta("a"), delta("b"))) as upstream,
@@ -196,6 +198,7 @@ async def test_an_upstream_that_dies_before_anything_was_said_to_the_client_is_a
         answer = await client.post(CHAT, json=ASK)
         assert (await recorded(node))[2] is True
     assert answer.status_code == 502
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_an_upstream_that_is_away_costs_nothing(tmp_path: Path) -> None:

@@ -77,10 +77,6 @@ class PassingRequest:
         """Lets the request and its answer pass without a look at them."""
         self._is_free = True
 
-    def leave(self) -> None:
-        """The client has gone, or the upstream: nothing that is sent reaches anybody."""
-        self._is_gone = True
-
     async def receive(self) -> Message:
         """The next message of the client: a piece of its body, or that it has gone."""
         if not self.has_body:

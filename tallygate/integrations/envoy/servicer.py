@@ -56,9 +56,6 @@ class ExternalProcessor:
         serving.add_done_callback(self._serving.discard)
         try:
             await asyncio.shield(serving)
-        except asyncio.CancelledError:
-            passing.leave()
-            raise
         except BrokenProtocolError as error:
             self._warn(str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))

@@ -8,9 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
+from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.envoy import ext_proc_pb2 as wire
 from tallygate.integrations.envoy.passing import PIECE_BYTES_MAX, BrokenProtocolError, PassingRequest
-from tallygate.integrations.envoy.servicer import mistake_in
+from tallygate.integrations.envoy.servicer import ExternalProcessor, mistake_in
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -27,6 +28,9 @@ class Stream:
         if self.is_over:
             raise grpc.aio.UsageError("the call is over")
         return self.said.pop(0) if self.said else grpc.aio.EOF
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        raise grpc.aio.AbortError(code, details)
 
     async def write(self, message: wire.ProcessingResponse) -> None:
         if self.is_over:
@@ -83,6 +87,18 @@ async def test_a_stream_may_not_end_before_its_request_is_answered() -> None:
     assert not passing.may_end
     await passing.send({"type": "http.response.body", "body": b"{}", "more_body": False})
     assert passing.may_end
+
+
+async def test_a_request_that_nobody_answered_ends_with_an_error() -> None:
+    """Envoy would let it pass after an end without one."""
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        pass
+
+    stream = Stream([first()])
+    with pytest.raises(grpc.aio.AbortError):
+        await ExternalProcessor(app).process(None, stream)  # type: ignore[arg-type]
+    assert stream.heard == []
 
 
 async def test_nothing_is_sent_after_the_end() -> None:
