@@ -131,6 +131,32 @@ async def test_bodies_are_bounded_in_length_and_time(tmp_path: Path, monkeypatch
     assert node.reports == []
 
 
+@pytest.mark.parametrize(("path", "status"), [("/tokenize", b"413"), (CHAT, b"408")])
+async def test_answers_that_come_before_the_request_is_whole_reach_the_client(
+    path: str, status: bytes, tmp_path: Path
+) -> None:
+    """Of a server that has seen enough of a free request, and of Envoy itself, which has waited for long enough."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Enough\r\nContent-Length: 4\r\n\r\nlong")
+        await reader.read()
+        writer.close()
+
+    def change(text: str) -> str:
+        return text.replace(
+            "use_remote_address: true", "use_remote_address: true\n                request_timeout: 0.3s"
+        )
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        upstream = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with metered(tmp_path, upstream=upstream, change=change if path == CHAT else unchanged) as (served, _, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(served.url))
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+            assert (await reader.readline()).split()[1] == status
+            writer.close()
+
+
 async def test_what_is_asked_of_the_server_is_hidden_from_the_client(tmp_path: Path) -> None:
     """Usage, asked for and taken out again; no compression; the id of the request among the headers."""
     said = CHUNKED + b"\r\n" + chunk(delta("a"), delta("b", finish="stop"), usage(7, 2), DONE, b"")

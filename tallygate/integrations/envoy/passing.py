@@ -116,10 +116,6 @@ class PassingRequest:
             return None
         kind = message.WhichOneof("request")
         if kind == "response_headers":
-            if self._upstream is not None:
-                # The upstream died before its head had reached the client, which gets an answer of Envoy's own instead.
-                self._upstream, self._early = None, message
-                return None
             self._upstream = message.response_headers
             headers = heads.answer_headers(self._upstream)
             return {"type": "http.response.start", "status": heads.status_of(self._upstream), "headers": headers}
