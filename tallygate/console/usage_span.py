@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -55,6 +55,12 @@ class Span:
     def step_count(self) -> int:
         """Number of its steps, the last of which may be shorter."""
         return -(-(self.end_s - self.start_s) // self.step_s)
+
+
+def halves(span: Span) -> tuple[Span, Span]:
+    """The two parts of a span of several steps, cut between two of them."""
+    middle_s = span.start_s + span.step_count // 2 * span.step_s
+    return replace(span, end_s=middle_s), replace(span, start_s=middle_s)
 
 
 def span_of(name: str, step: str, since: str, until: str, now_s: int) -> Span:

@@ -19,11 +19,12 @@ from tallygate.console.nav import Entry
 from tallygate.console.routes import at
 from tallygate.console.usage import PAYERS
 from tallygate.console.usage_figures import Figures, by_payer, csv_of, step_labels, tokens_of
-from tallygate.console.usage_span import SPAN_DEFAULT, SPANS, STEPS, Span, span_of
+from tallygate.console.usage_span import SPAN_DEFAULT, SPANS, STEPS, Span, halves, span_of
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import key_service_pb2
 from tallygate.control.v1.key_service_pb2_grpc import KeyServiceStub
 from tallygate.metering.v1 import usage_service_pb2
+from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 from tallygate.metering.v1.usage_service_pb2_grpc import UsageServiceStub
 
 GROUPS: Final = (
@@ -37,6 +38,10 @@ GROUPS: Final = (
 """Groups that usage is shown by: names in the contract, and what people call them."""
 GROUP_ROWS_MAX: Final = 200
 """Maximum number of groups on a page, those with most tokens first; the file has all."""
+FILE_ROWS_MAX: Final = 100_000
+"""Maximum number of lines of a file."""
+TOO_MANY: Final = "group_by"
+"""Field by which the service says that an answer would have too many buckets."""
 KEYS_MAX: Final = 1_000
 """Maximum number of API keys whose names are looked up."""
 FIELDS: Final = {"services[0]": "service", "teams[0]": "team", "group_by[0]": "by", "group_by": "by"}
@@ -70,8 +75,7 @@ async def show_usage(visit: Visit) -> Response:
 async def download(visit: Visit) -> Response:
     """The figures of each step and group as a file. What cannot be meant is said by the page."""
     try:
-        span = _span(visit)
-        answer = await UsageServiceStub(visit.metering).QueryUsage(_query(visit, span, step=True, group=True))
+        content = csv_of(await _every_bucket(visit, _span(visit)), _group(visit))
     except FieldError as error:
         visit.refuse(error)
     except CallError as error:
@@ -79,10 +83,24 @@ async def download(visit: Visit) -> Response:
             raise
         _refuse(visit, error)
     else:
-        content = csv_of(answer.buckets, _group(visit))
         headers = {"content-disposition": f'attachment; filename="usage-{visit.account_id}.csv"'}
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
     return visit.page("usage.html", **CHOICES, span=None)
+
+
+async def _every_bucket(visit: Visit, span: Span) -> list[UsageBucket]:
+    """All steps of all groups, in as many queries as that takes. Raises CallError, FieldError."""
+    query = _query(visit, span, step=True, group=True)
+    try:
+        return list((await UsageServiceStub(visit.metering).QueryUsage(query)).buckets)
+    except CallError as error:
+        if span.step_count == 1 or TOO_MANY not in {path for path, _ in error.violations}:
+            raise
+    first, second = halves(span)
+    found = await _every_bucket(visit, first) + await _every_bucket(visit, second)
+    if len(found) > FILE_ROWS_MAX:
+        raise FieldError("step", f"The file would have more than {FILE_ROWS_MAX:,} lines: choose longer steps.")
+    return found
 
 
 async def _figures(visit: Visit, span: Span) -> dict[str, Any]:

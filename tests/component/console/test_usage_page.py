@@ -8,6 +8,8 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from metering_service.storage import usage_query, usage_reader
+from tallygate.console.pages import usage as usage_page
 from tallygate.console.usage_figures import Figures
 from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 from tallygate.metering.v1.usage_service_pb2 import QueryUsageRequest, QueryUsageResponse
@@ -111,6 +113,24 @@ async def test_a_file_has_every_step_and_group(stage: MeteredStage) -> None:
         ("denial_count", [sum(bucket.denial_counts.values()) for bucket in answer.buckets]),
     ):
         assert [int(line[head.index(name)]) for line in lines] == found
+
+
+async def test_a_file_has_more_than_fits_into_an_answer(stage: MeteredStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part by part of its time; but not without end, and not where a single step is too much."""
+    browser = await stage.signed_in("vera")
+    wanted = {"span": "7d", "step": "3600", "by": "credential"}
+    whole = await browser.get(f"{PAGE}.csv", params=wanted)
+    assert whole.text.count("\n") > 3
+    for module in (usage_query, usage_reader):
+        monkeypatch.setattr(module, "USAGE_ROWS_MAX", 2)
+    assert (await browser.get(f"{PAGE}.csv", params=wanted)).text == whole.text
+    monkeypatch.setattr(usage_page, "FILE_ROWS_MAX", 2)
+    refused = await browser.get(f"{PAGE}.csv", params=wanted)
+    assert (refused.status_code, "choose longer steps" in refused.text) == (400, True)
+    for module in (usage_query, usage_reader):
+        monkeypatch.setattr(module, "USAGE_ROWS_MAX", 0)
+    refused = await browser.get(f"{PAGE}.csv", params=wanted)
+    assert (refused.status_code, "group by less" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize("span", ["1h", "7d", "30d", "month", "last-month"])
