@@ -92,6 +92,13 @@ class Form:
             raise FieldError(name, f"{typed!r} is no whole number; write digits, such as 10000.")
         return int(plain)
 
+    def numbers(self, name: str) -> list[int]:
+        """Whole numbers, set off by commas or spaces. Raises FieldError."""
+        typed = re.split(r"[\s,;]+", self.text(name).strip(",; "))
+        if bad := [one for one in typed if one and not _NUMBER.fullmatch(one)]:
+            raise FieldError(name, f"{bad[0]!r} is no whole number; write such as 80, 100.")
+        return [int(one) for one in typed if one]
+
     def nanos(self, name: str) -> int | None:
         """An amount of money in nanos, exact; None where nothing was typed. Raises FieldError."""
         typed = self.text(name).replace(",", "")

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from markupsafe import Markup
 
 from tallygate._wire.amounts import NANOS, units_text
+from tallygate.control.v1.budget_pb2 import Budget, BudgetUnit
 from tallygate.control.v1.inference_service_pb2 import InferenceService
 from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 
@@ -70,6 +71,11 @@ def typed_time(time: Timestamp) -> str:
         return ""
     when = time.ToDatetime(UTC)
     return f"{when:%Y-%m-%dT%H:%M:%S}" if when.second else f"{when:%Y-%m-%dT%H:%M}"
+
+
+def typed_units(count: int, budget: Budget) -> str:
+    """Units of a budget as a field for them has it: of money, or of tokens."""
+    return units_text(count) if budget.unit == BudgetUnit.BUDGET_UNIT_MONEY else str(count)
 
 
 def duration(length: Duration) -> str:
@@ -157,6 +163,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "tokens": tokens,
     "total": total,
     "typed_time": typed_time,
+    "typed_units": typed_units,
     "words": words,
 }
 """Filters of templates, by their names there."""

@@ -9,9 +9,11 @@ from starlette.routing import Route
 
 from tallygate.console.nav import Nav
 from tallygate.console.pages import (
+    budgets,
     keys,
     models,
     money,
+    rate_rules,
     requests,
     reservations,
     service,
@@ -47,4 +49,6 @@ PAGES: Final[Sequence[Page]] = (
     keys,
     money,
     statements,
+    budgets,
+    rate_rules,
 )
