@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,6 +24,8 @@ _TYPE: Final = "application/x-www-form-urlencoded"
 _NUMBER: Final = re.compile(r"[+-]?\d{1,19}")
 _AMOUNT: Final = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
 _INT64_MAX: Final = 2**63 - 1
+_INT32_MAX: Final = 2**31 - 1
+_LENGTH_S_MAX: Final = 10**10
 _DECIMALS: Final = 9
 
 
@@ -69,7 +72,8 @@ class Form:
             return None
         made = Timestamp()
         try:
-            made.FromDatetime(datetime.fromisoformat(typed).replace(tzinfo=UTC))
+            when = datetime.fromisoformat(typed)
+            made.FromDatetime(when if when.tzinfo else when.replace(tzinfo=UTC))
         except ValueError:
             raise FieldError(name, f"{typed!r} is no time; write date and time, such as 2030-01-31T12:00.") from None
         return made
@@ -93,24 +97,34 @@ class Form:
         return int(plain)
 
     def numbers(self, name: str) -> list[int]:
-        """Whole numbers, set off by commas or spaces. Raises FieldError."""
-        typed = re.split(r"[\s,;]+", self.text(name).strip(",; "))
-        if bad := [one for one in typed if one and not _NUMBER.fullmatch(one)]:
-            raise FieldError(name, f"{bad[0]!r} is no whole number; write such as 80, 100.")
-        return [int(one) for one in typed if one]
+        """Small whole numbers, set off by commas or spaces. Raises FieldError."""
+        found = [one for one in re.split(r"[\s,;]+", self.text(name)) if one]
+        for one in found:
+            if not _NUMBER.fullmatch(one) or abs(int(one)) > _INT32_MAX:
+                raise FieldError(name, f"{one!r} is no such number; write whole numbers, such as 80, 100.")
+        return [int(one) for one in found]
+
+    def length(self, name: str, unit_s: int = 1) -> Duration | None:
+        """A length of time in whole units of so many seconds; None where nothing was typed. Raises FieldError."""
+        if not self.text(name):
+            return None
+        count = self.number(name)
+        if not 0 <= count * unit_s <= _LENGTH_S_MAX:
+            raise FieldError(name, f"{self.text(name)!r} is too long, or less than nothing.")
+        return Duration(seconds=count * unit_s)
 
     def nanos(self, name: str) -> int | None:
         """An amount of money in nanos, exact; None where nothing was typed. Raises FieldError."""
-        typed = self.text(name).replace(",", "")
-        if not typed:
-            return None
-        match = _AMOUNT.fullmatch(typed)
-        nanos = int(match[2]) * NANOS + int((match[3] or "").ljust(_DECIMALS, "0")) if match else _INT64_MAX + 1
-        if match is None or nanos > _INT64_MAX:
-            raise FieldError(
-                name, f"{self.text(name)!r} is no amount; write units with at most 9 decimals, such as 12.50."
-            )
-        return -nanos if match[1] == "-" else nanos
+        return nanos_of(name, self.text(name)) if self.text(name) else None
+
+
+def nanos_of(field: str, typed: str) -> int:
+    """An amount of money in nanos, exact. Raises FieldError."""
+    match = _AMOUNT.fullmatch(typed.replace(",", ""))
+    nanos = int(match[2]) * NANOS + int((match[3] or "").ljust(_DECIMALS, "0")) if match else _INT64_MAX + 1
+    if match is None or nanos > _INT64_MAX:
+        raise FieldError(field, f"{typed!r} is no amount; write units with at most 9 decimals, such as 12.50.")
+    return -nanos if match[1] == "-" else nanos
 
 
 async def read_form(request: Request) -> Form:

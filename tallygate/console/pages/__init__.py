@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tallygate.console.nav import Nav
 from tallygate.console.pages import (
+    alerts,
     budgets,
     keys,
     models,
@@ -23,6 +24,7 @@ from tallygate.console.pages import (
     statements,
     traffic,
     usage,
+    webhooks,
 )
 
 
@@ -51,4 +53,6 @@ PAGES: Final[Sequence[Page]] = (
     statements,
     budgets,
     rate_rules,
+    alerts,
+    webhooks,
 )

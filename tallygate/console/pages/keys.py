@@ -15,6 +15,7 @@ from tallygate.console.currency import currency_of
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
 from tallygate.console.reads import read_teams
+from tallygate.console.rotation import HOUR_S, OVERLAPS
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import api_key_pb2
@@ -29,9 +30,6 @@ PAGE_SIZE: Final = 50
 DAYS: Final = 30
 """Number of days whose usage is shown."""
 DAY_S: Final = 86_400
-HOUR_S: Final = 3_600
-OVERLAPS: Final = (("24", "1 day"), ("0", "not at all"), ("1", "1 hour"), ("168", "7 days"), ("720", "30 days"))
-"""For how many hours the secret before a rotation stays valid, the usual first; and words."""
 _US_PER_S: Final = 1_000_000
 _LIST: Final = "/accounts/{account}/keys"
 _KEY: Final = "/accounts/{account}/keys/{key}"
@@ -83,7 +81,7 @@ async def create(visit: Visit) -> Response:
         scope=_scope(visit),
         networks=_networks(visit),
         expire_time=form.time("expire_time"),
-        temporary_for=_hours(form.number("temporary_for")),
+        temporary_for=form.length("temporary_for", HOUR_S),
         idempotency_key=visit.idempotency_key,
     )
     answer = await KeyServiceStub(visit.control).CreateKey(request)
@@ -123,7 +121,7 @@ async def show_rotate(visit: Visit) -> Response:
 
 async def rotate(visit: Visit) -> Response:
     """Give it another secret, which is on the page that answers."""
-    overlap = Duration(seconds=visit.form.number("overlap") * HOUR_S)
+    overlap = visit.form.length("overlap", HOUR_S)
     request = pb.RotateKeyRequest(name=_key_name(visit), overlap=overlap, idempotency_key=visit.idempotency_key)
     answer = await KeyServiceStub(visit.control).RotateKey(request)
     return _secret_page(visit, answer, "The key has another secret.")
@@ -158,10 +156,6 @@ def _scope(visit: Visit) -> api_key_pb2.KeyScope:
 def _networks(visit: Visit) -> api_key_pb2.KeyNetworks | None:
     networks = visit.form.lines("networks.networks")
     return api_key_pb2.KeyNetworks(networks=networks) if networks else None
-
-
-def _hours(hours: int) -> Duration | None:
-    return Duration(seconds=hours * HOUR_S) if hours else None
 
 
 async def _used(visit: Visit, key: ApiKey) -> QueryUsageResponse | None:

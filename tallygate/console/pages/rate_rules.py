@@ -51,7 +51,7 @@ async def create(visit: Visit) -> Response:
         place=place_of(visit),
         metric=form.chosen("metric", RateMetric),
         limit_units=form.number("limit_units"),
-        period=_seconds(form.number("period")),
+        period=form.length("period"),
         burst_units=form.number("burst_units"),
         model=f"models/{model.removeprefix('models/')}" if model else "",
         dry_run=form.has("dry_run"),
@@ -76,7 +76,7 @@ async def edit(visit: Visit) -> Response:
         idempotency_key=visit.idempotency_key,
     )
     if rule.metric != RateMetric.RATE_METRIC_CONCURRENT_REQUESTS:
-        request.period.CopyFrom(Duration(seconds=form.number("period")))
+        request.period.CopyFrom(form.length("period") or Duration())
         request.burst_units = form.number("burst_units")
     await LimitServiceStub(visit.control).UpdateRateRule(request)
     return visit.done("The rate rule is changed.", _list(visit))
@@ -90,10 +90,6 @@ async def _rule(visit: Visit) -> RateRule:
 
 def _list(visit: Visit) -> str:
     return f"/{visit.account}/rate-rules"
-
-
-def _seconds(count: int) -> Duration | None:
-    return Duration(seconds=count) if count else None
 
 
 _DELETE: Final = Press(
