@@ -67,16 +67,7 @@ class Form:
 
     def time(self, name: str) -> Timestamp | None:
         """A moment in UTC; None where nothing was typed. Raises FieldError."""
-        typed = self.text(name)
-        if not typed:
-            return None
-        made = Timestamp()
-        try:
-            when = datetime.fromisoformat(typed)
-            made.FromDatetime(when if when.tzinfo else when.replace(tzinfo=UTC))
-        except ValueError:
-            raise FieldError(name, f"{typed!r} is no time; write date and time, such as 2030-01-31T12:00.") from None
-        return made
+        return time_of(name, self.text(name))
 
     def kept(self) -> Iterator[tuple[str, list[str]]]:
         """All that was sent, to be sent again."""
@@ -116,6 +107,19 @@ class Form:
     def nanos(self, name: str) -> int | None:
         """An amount of money in nanos, exact; None where nothing was typed. Raises FieldError."""
         return nanos_of(name, self.text(name)) if self.text(name) else None
+
+
+def time_of(field: str, typed: str) -> Timestamp | None:
+    """A moment in UTC; None where nothing was typed. Raises FieldError."""
+    if not typed:
+        return None
+    made = Timestamp()
+    try:
+        when = datetime.fromisoformat(typed)
+        made.FromDatetime(when if when.tzinfo else when.replace(tzinfo=UTC))
+    except ValueError:
+        raise FieldError(field, f"{typed!r} is no time; write date and time, such as 2030-01-31T12:00.") from None
+    return made
 
 
 def nanos_of(field: str, typed: str) -> int:

@@ -115,6 +115,10 @@ class Visit:
         """Whether the caller has the permission in the account, or in a team of it; the service decides in any case."""
         return self.session.caller.may(permission, self.account_id, team_id)
 
+    def may_everywhere(self, permission: Permission) -> bool:
+        """Whether the caller has the permission on the platform."""
+        return self.session.caller.may(permission)
+
     def sees_account(self, permission: Permission) -> bool:
         """Whether the caller has the permission on the account as a whole, and not in a team of it alone."""
         return self.session.caller.rights.allows(permission, Scope(self.account_id))

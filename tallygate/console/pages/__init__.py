@@ -9,11 +9,16 @@ from starlette.routing import Route
 
 from tallygate.console.nav import Nav
 from tallygate.console.pages import (
+    accounts,
     alerts,
+    audit,
     budgets,
+    catalogue,
+    fleet,
     keys,
     models,
     money,
+    prices,
     rate_rules,
     requests,
     reservations,
@@ -55,4 +60,9 @@ PAGES: Final[Sequence[Page]] = (
     rate_rules,
     alerts,
     webhooks,
+    audit,
+    accounts,
+    catalogue,
+    prices,
+    fleet,
 )

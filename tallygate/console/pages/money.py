@@ -38,6 +38,7 @@ async def show_money(visit: Visit) -> Response:
         account=account,
         lines=answer.ledger_entries,
         next_page=answer.next_page_token,
+        may_change=visit.may(Permission.ACCOUNTS_UPDATE),
         may_pay=visit.may(Permission.ACCOUNTS_ADMINISTER),
         may_read_statement=visit.may(Permission.USAGE_READ),
     )

@@ -12,6 +12,8 @@ from tallygate.console.pages import PAGES
 from tests.harness.tenants.tenant import MODEL, Tenant
 
 PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
+PRICE: Final = "1"
+"""Version of the price that every shop has."""
 KINDS: Final = {
     "account": "tallygate/Account",
     "service": "tallygate/InferenceService",
@@ -61,4 +63,4 @@ def changes() -> list[Route]:
 def words(account: Tenant, things: Tenant) -> dict[str, str]:
     """What stands for the parts of addresses: somebody's account, and somebody's things in it."""
     named = {part: things.words[kind][-1].rpartition("/")[2] for part, kind in KINDS.items()}
-    return {**named, "model": MODEL.rpartition("/")[2], "account": account.account_id}
+    return {**named, "model": MODEL.rpartition("/")[2], "price": PRICE, "account": account.account_id}

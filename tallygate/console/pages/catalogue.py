@@ -1,0 +1,186 @@
+"""The catalogue, for who runs it: models, what they offer, and their prices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from starlette.responses import Response
+
+from tallygate._access.permission import Permission
+from tallygate._wire.amounts import units_text
+from tallygate.console.forms import Form
+from tallygate.console.nav import Entry
+from tallygate.console.press import DANGER, Press
+from tallygate.console.routes import at
+from tallygate.console.visit import Visit
+from tallygate.control.v1 import catalog_service_pb2 as pb
+from tallygate.control.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from tallygate.control.v1.model_pb2 import Model, ReservationPrice, TrialOffer
+
+PAGE_SIZE: Final = 50
+"""Maximum number of models, or of prices, on a page."""
+DAY_S: Final = 86_400
+_LIST: Final = "/operations/models"
+_MODEL: Final = "/operations/models/{model}"
+_NAME: Final = "models/{model}"
+
+
+async def show_catalogue(visit: Visit) -> Response:
+    """A page of models, by name."""
+    request = pb.ListModelsRequest(alias=visit.query("alias"), page_size=PAGE_SIZE, page_token=visit.query("page"))
+    answer = await CatalogServiceStub(visit.control).ListModels(request)
+    return visit.page(
+        "catalogue.html",
+        models=answer.models,
+        next_page=answer.next_page_token,
+        may_manage=visit.may_everywhere(Permission.MODELS_MANAGE),
+    )
+
+
+async def show_model(visit: Visit) -> Response:
+    """A model, and a page of its prices, the newest first."""
+    stub = CatalogServiceStub(visit.control)
+    request = pb.ListPricesRequest(model=_name(visit), page_size=PAGE_SIZE, page_token=visit.query("page"))
+    model, answer = await asyncio.gather(read(visit), stub.ListPrices(request))
+    return visit.page(
+        "catalogue_model.html",
+        model=model,
+        prices=answer.prices,
+        now_s=visit.site.clock.now_us() // 1_000_000,
+        next_page=answer.next_page_token,
+        may_manage=visit.may_everywhere(Permission.MODELS_MANAGE),
+    )
+
+
+async def show_create(visit: Visit) -> Response:
+    """The form of a new model."""
+    return visit.page("create_model.html", model=Model(), reserved=("", ""))
+
+
+async def create(visit: Visit) -> Response:
+    """Create it; it has no price yet."""
+    form = visit.form
+    request = pb.CreateModelRequest(
+        name=f"models/{form.text('name')}",
+        currency_code=form.text("currency_code"),
+        aliases=form.lines("aliases.aliases"),
+        trial_offer=_trial(form),
+        idempotency_key=visit.idempotency_key,
+        **_said(form),
+    )
+    await CatalogServiceStub(visit.control).CreateModel(request)
+    return visit.done("The model is created. It has no price yet: publish one.", f"/operations/{request.name}")
+
+
+async def show_edit(visit: Visit) -> Response:
+    """The form of a model that there is."""
+    model = await read(visit)
+    price = model.reservation_price
+    reserved = (
+        (units_text(price.input_nanos_per_thousand_tpm_day), units_text(price.output_nanos_per_thousand_tpm_day))
+        if model.HasField("reservation_price")
+        else ("", "")
+    )
+    return visit.page("edit_model.html", model=model, reserved=reserved)
+
+
+async def edit(visit: Visit) -> Response:
+    """Change what it offers; a trial without a quota is withdrawn."""
+    form, model = visit.form, await read(visit)
+    trial = _trial(form)
+    if trial is None and model.HasField("trial_offer"):
+        trial = TrialOffer()
+    request = pb.UpdateModelRequest(
+        name=model.name,
+        aliases=pb.AliasList(aliases=form.lines("aliases.aliases")),
+        trial_offer=trial,
+        idempotency_key=visit.idempotency_key,
+        **_said(form),
+    )
+    await CatalogServiceStub(visit.control).UpdateModel(request)
+    return visit.done("The model is changed.", f"/operations/{model.name}")
+
+
+async def read(visit: Visit) -> Model:
+    """The model of the address. Raises CallError."""
+    model: Model = (await CatalogServiceStub(visit.control).GetModel(pb.GetModelRequest(name=_name(visit)))).model
+    return model
+
+
+def _name(visit: Visit) -> str:
+    return f"models/{visit.request.path_params['model']}"
+
+
+def _said(form: Form) -> dict[str, Any]:
+    """What both forms say alike; what is left empty is not said."""
+    numbers = {
+        name: form.number(name)
+        for name in ("smallest_request_tokens", "output_tokens_max", "whole_output_tokens_default")
+        if form.text(name)
+    }
+    reserved = {
+        name: nanos
+        for name in ("input_nanos_per_thousand_tpm_day", "output_nanos_per_thousand_tpm_day")
+        if (nanos := form.nanos(f"reservation_price.{name}")) is not None
+    }
+    price = {"reservation_price": ReservationPrice(**reserved)} if reserved else {}
+    return {"display_name": form.text("display_name"), **numbers, **price}
+
+
+def _trial(form: Form) -> TrialOffer | None:
+    quota = form.number("trial_offer.quota_tokens")
+    length: Duration | None = form.length("trial_offer.valid_for", DAY_S)
+    return TrialOffer(quota_tokens=quota, valid_for=length) if quota else None
+
+
+_PRESSES: Final = (
+    Press(
+        path=f"{_MODEL}/retire",
+        name=_NAME,
+        title="Retire the model {model}",
+        says=(
+            "All services on it stop at once, in every account.",
+            "New requests are denied, and those that run are told to stop and are booked. It can be restored.",
+        ),
+        button="Retire the model",
+        done="The model is retired.",
+        back=_MODEL,
+        stub=CatalogServiceStub,
+        request=pb.RetireModelRequest,
+        kind=DANGER,
+    ),
+    Press(
+        path=f"{_MODEL}/restore",
+        name=_NAME,
+        title="Restore the model {model}",
+        says=("Its services run again, unless something else stops them.",),
+        button="Restore the model",
+        done="The model is restored.",
+        back=_MODEL,
+        stub=CatalogServiceStub,
+        request=pb.RestoreModelRequest,
+    ),
+    Press(
+        path=f"{_MODEL}/prices/{{price}}/withdraw",
+        name="models/{model}/prices/{price}",
+        title="Withdraw version {price} of the price of {model}",
+        says=("It never takes effect, and stays in the list. Its version is not given again.",),
+        button="Withdraw the price",
+        done="The price is withdrawn.",
+        back=_MODEL,
+        stub=CatalogServiceStub,
+        request=pb.WithdrawPriceRequest,
+        kind=DANGER,
+    ),
+)
+
+NAV: Final = (Entry("Catalogue", _LIST, Permission.MODELS_MANAGE),)
+ROUTES: Final = (
+    at(_LIST, show_catalogue),
+    at("/operations/create-model", show_create, create),
+    at(_MODEL, show_model),
+    at(f"{_MODEL}/edit", show_edit, edit),
+    *(press.route for press in _PRESSES),
+)
