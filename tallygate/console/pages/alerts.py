@@ -9,9 +9,9 @@ from starlette.responses import Response
 from tallygate._access.permission import Permission
 from tallygate._wire.amounts import units_text
 from tallygate.console import show
+from tallygate.console.currency import currency_of
 from tallygate.console.forms import nanos_of
 from tallygate.console.nav import Entry
-from tallygate.console.reads import read_currency
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import alert_service_pb2 as pb
@@ -35,7 +35,7 @@ async def show_alerts(visit: Visit) -> Response:
         alerts=answer.alerts,
         kinds=show.enum_choices(AlertKind),
         next_page=answer.next_page_token,
-        currency=await read_currency(visit),
+        currency=await currency_of(visit),
         may_manage=visit.may(Permission.ALERTS_MANAGE),
     )
 
@@ -45,7 +45,7 @@ async def show_thresholds(visit: Visit) -> Response:
     request = pb.GetAlertSettingsRequest(account=visit.account)
     settings = (await AlertServiceStub(visit.control).GetAlertSettings(request)).settings
     left = "\n".join(units_text(nanos) for nanos in settings.left_threshold_nanos)
-    return visit.page("thresholds.html", settings=settings, left=left, currency=await read_currency(visit))
+    return visit.page("thresholds.html", settings=settings, left=left, currency=await currency_of(visit))
 
 
 async def change_thresholds(visit: Visit) -> Response:

@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from tallygate._access.permission import Permission
 from tallygate.console import show
+from tallygate.console.currency import currency_of
 from tallygate.console.forms import Form
 from tallygate.console.limits import PLACE_HINT, Branch, place_of, tree_of
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
-from tallygate.console.reads import read_currency
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import limit_service_pb2 as pb
@@ -33,7 +33,7 @@ async def show_budgets(visit: Visit) -> Response:
     """A page of budgets by what they hang on, and how each stands."""
     stub = LimitServiceStub(visit.control)
     request = pb.ListBudgetsRequest(account=visit.account, page_size=PAGE_SIZE, page_token=visit.query("page"))
-    answer, currency = await asyncio.gather(stub.ListBudgets(request), read_currency(visit))
+    answer, currency = await asyncio.gather(stub.ListBudgets(request), currency_of(visit))
     names = [pb.GetBudgetRequest(name=budget.name) for budget in answer.budgets]
     standings = await asyncio.gather(*(stub.GetBudget(name) for name in names))
     return visit.page(
@@ -47,7 +47,7 @@ async def show_budgets(visit: Visit) -> Response:
 
 async def show_budget(visit: Visit) -> Response:
     """A budget, and how it stands."""
-    found, currency = await asyncio.gather(_found(visit), read_currency(visit))
+    found, currency = await asyncio.gather(_found(visit), currency_of(visit))
     return visit.page(
         "budget.html",
         it=found,
@@ -60,7 +60,7 @@ async def show_create(visit: Visit) -> Response:
     """The form of a new budget."""
     return visit.page(
         "create_budget.html",
-        currency=await read_currency(visit),
+        currency=await currency_of(visit),
         units=show.enum_choices(BudgetUnit)[::-1],
         periods=show.enum_choices(CalendarPeriod)[::-1],
         members=show.enum_choices(LimitMember),
@@ -92,7 +92,7 @@ async def create(visit: Visit) -> Response:
 
 async def show_edit(visit: Visit) -> Response:
     """The form of a budget that there is."""
-    found, currency = await asyncio.gather(_found(visit), read_currency(visit))
+    found, currency = await asyncio.gather(_found(visit), currency_of(visit))
     return visit.page("edit_budget.html", it=found, currency=currency)
 
 
