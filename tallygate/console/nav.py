@@ -29,6 +29,7 @@ class Shown:
     label: str
     address: str
     is_current: bool
+    is_of_account: bool = True
 
 
 Nav = Sequence[Entry]
@@ -43,5 +44,6 @@ def shown(nav: Nav, caller: Caller, account_id: str, path: str) -> list[Shown]:
             continue
         if caller.may(entry.permission, account_id if of_account else ""):
             address = entry.path.replace("{account}", quote(account_id, safe=""))
-            found.append(Shown(entry.label, address, is_current=(path + "/").startswith(address + "/")))
+            is_current = (path + "/").startswith(address + "/")
+            found.append(Shown(entry.label, address, is_current=is_current, is_of_account=of_account))
     return found

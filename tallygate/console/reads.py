@@ -44,6 +44,12 @@ async def read_model(visit: Visit, service: InferenceService) -> model_pb2.Model
     return (await CatalogServiceStub(visit.control).GetModel(request)).model
 
 
+async def model_of(visit: Visit) -> model_pb2.Model:
+    """The model that the address names, with its price in force. Raises CallError."""
+    request = catalog_service_pb2.GetModelRequest(name=f"models/{visit.request.path_params['model']}")
+    return (await CatalogServiceStub(visit.control).GetModel(request)).model
+
+
 async def read_teams(visit: Visit) -> list[str]:
     """Ids of the account's teams that the caller sees, one page of them. Raises CallError."""
     if not visit.may(Permission.TEAMS_READ):

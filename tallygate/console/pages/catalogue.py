@@ -13,6 +13,7 @@ from tallygate._wire.amounts import units_text
 from tallygate.console.forms import Form
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
+from tallygate.console.reads import model_of
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import catalog_service_pb2 as pb
@@ -43,7 +44,7 @@ async def show_model(visit: Visit) -> Response:
     """A model, and a page of its prices, the newest first."""
     stub = CatalogServiceStub(visit.control)
     request = pb.ListPricesRequest(model=_name(visit), page_size=PAGE_SIZE, page_token=visit.query("page"))
-    model, answer = await asyncio.gather(read(visit), stub.ListPrices(request))
+    model, answer = await asyncio.gather(model_of(visit), stub.ListPrices(request))
     return visit.page(
         "catalogue_model.html",
         model=model,
@@ -56,7 +57,7 @@ async def show_model(visit: Visit) -> Response:
 
 async def show_create(visit: Visit) -> Response:
     """The form of a new model."""
-    return visit.page("create_model.html", model=Model(), reserved=("", ""))
+    return visit.page("create_model.html", model=Model(), reserved=("", ""), trial=("", ""))
 
 
 async def create(visit: Visit) -> Response:
@@ -76,22 +77,21 @@ async def create(visit: Visit) -> Response:
 
 async def show_edit(visit: Visit) -> Response:
     """The form of a model that there is."""
-    model = await read(visit)
+    model = await model_of(visit)
     price = model.reservation_price
     reserved = (
         (units_text(price.input_nanos_per_thousand_tpm_day), units_text(price.output_nanos_per_thousand_tpm_day))
         if model.HasField("reservation_price")
         else ("", "")
     )
-    return visit.page("edit_model.html", model=model, reserved=reserved)
+    return visit.page("edit_model.html", model=model, reserved=reserved, trial=_typed_trial(model))
 
 
 async def edit(visit: Visit) -> Response:
-    """Change what it offers; a trial without a quota is withdrawn."""
-    form, model = visit.form, await read(visit)
-    trial = _trial(form)
-    if trial is None and model.HasField("trial_offer"):
-        trial = TrialOffer()
+    """Change what it offers; a trial without a quota is withdrawn, and one that was not touched stays as it is."""
+    form, model = visit.form, await model_of(visit)
+    typed = (form.text("trial_offer.quota_tokens"), form.text("trial_offer.valid_for"))
+    trial = None if typed == _typed_trial(model) else _trial(form) or TrialOffer()
     request = pb.UpdateModelRequest(
         name=model.name,
         aliases=pb.AliasList(aliases=form.lines("aliases.aliases")),
@@ -101,12 +101,6 @@ async def edit(visit: Visit) -> Response:
     )
     await CatalogServiceStub(visit.control).UpdateModel(request)
     return visit.done("The model is changed.", f"/operations/{model.name}")
-
-
-async def read(visit: Visit) -> Model:
-    """The model of the address. Raises CallError."""
-    model: Model = (await CatalogServiceStub(visit.control).GetModel(pb.GetModelRequest(name=_name(visit)))).model
-    return model
 
 
 def _name(visit: Visit) -> str:
@@ -127,6 +121,13 @@ def _said(form: Form) -> dict[str, Any]:
     }
     price = {"reservation_price": ReservationPrice(**reserved)} if reserved else {}
     return {"display_name": form.text("display_name"), **numbers, **price}
+
+
+def _typed_trial(model: Model) -> tuple[str, str]:
+    """Quota and days of its trial, as they are typed; no days where these are not whole."""
+    quota, seconds = model.trial_offer.quota_tokens, model.trial_offer.valid_for.seconds
+    days = str(seconds // DAY_S) if seconds and seconds % DAY_S == 0 else ""
+    return str(quota) if quota else "", days
 
 
 def _trial(form: Form) -> TrialOffer | None:

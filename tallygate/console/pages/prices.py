@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tallygate.console.forms import FieldError
 from tallygate.console.nav import Entry
-from tallygate.console.pages.catalogue import read
+from tallygate.console.reads import model_of
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import catalog_service_pb2 as pb
@@ -28,7 +28,7 @@ _ZERO: Final = "zero_is_meant"
 
 async def show_publish(visit: Visit) -> Response:
     """The form of a new price."""
-    return visit.page("publish_price.html", model=await read(visit), kinds=KINDS)
+    return visit.page("publish_price.html", model=await model_of(visit), kinds=KINDS)
 
 
 async def publish(visit: Visit) -> Response:
@@ -43,7 +43,7 @@ async def publish(visit: Visit) -> Response:
     if not visit.form.has("confirmed"):
         shown = {kind: given[_STANDS_FOR.get(kind, kind)] if nanos is None else nanos for kind, nanos in given.items()}
         return visit.page(
-            "review_price.html", model=await read(visit), kinds=KINDS, given=shown, effective_time=effective
+            "review_price.html", model=await model_of(visit), kinds=KINDS, given=shown, effective_time=effective
         )
     request = pb.PublishPriceRequest(
         model=f"models/{visit.request.path_params['model']}",

@@ -77,7 +77,8 @@ async def edit(visit: Visit) -> Response:
     )
     if rule.metric != RateMetric.RATE_METRIC_CONCURRENT_REQUESTS:
         request.period.CopyFrom(form.length("period") or Duration())
-        request.burst_units = form.number("burst_units")
+        if (burst := form.number("burst_units")) != rule.burst_units:
+            request.burst_units = burst
     await LimitServiceStub(visit.control).UpdateRateRule(request)
     return visit.done("The rate rule is changed.", _list(visit))
 

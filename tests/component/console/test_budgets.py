@@ -120,6 +120,8 @@ async def test_a_rule_is_created_changed_and_deleted(stage: Stage) -> None:
     page = await browser.get(RULES)
     assert "6,000" in page.text
     assert "counts only" in page.text
+    await browser.submit(f"{RULE}/edit", limit_units="12000", period="60", burst_units=str(rule.burst_units))
+    assert (await rule_of(stage)).burst_units == 12_000
     await browser.submit(f"{RULE}/edit", limit_units="7000", period="3600", burst_units="70")
     rule = await rule_of(stage)
     assert (rule.limit_units, rule.period.seconds, rule.burst_units, rule.dry_run) == (7_000, 3_600, 70, False)

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import account_pb2, account_service_pb2, catalog_service_pb2, model_pb2
@@ -190,6 +191,15 @@ async def test_a_model_is_created_changed_and_retired(stage: Stage) -> None:
     assert (model.display_name, list(model.aliases), model.HasField("trial_offer")) == ("Qwen", ["qwen-3"], False)
     assert model.reservation_price.input_nanos_per_thousand_tpm_day == 500_000_000
     assert (model.smallest_request_tokens, model.whole_output_tokens_default) == (16, 4_096)
+    await browser.submit(f"{CATALOGUE}/qwen/edit", **{"trial_offer.quota_tokens": "70"})
+    hours = model_pb2.TrialOffer(quota_tokens=70, valid_for=Duration(seconds=5_400))
+    await stage.control.catalogue.UpdateModel(
+        catalog_service_pb2.UpdateModelRequest(name="models/qwen", trial_offer=hours)
+    )
+    form = await browser.get(edit)
+    assert "Now: 90 minutes." in form.text
+    await browser.send(edit, form, **{"trial_offer.quota_tokens": "70"})
+    assert (await model_of(stage, "models/qwen")).trial_offer == hours
     await browser.submit(f"{CATALOGUE}/qwen/retire")
     assert "Retired" in (await browser.get(f"{CATALOGUE}/qwen")).text
     await browser.submit(f"{CATALOGUE}/qwen/restore")
