@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tallygate.console.nav import Nav
 from tallygate.console.pages import (
+    access,
     accounts,
     alerts,
     audit,
@@ -23,10 +24,12 @@ from tallygate.console.pages import (
     requests,
     reservations,
     service,
+    service_accounts,
     service_actions,
     service_forms,
     services,
     statements,
+    teams,
     traffic,
     usage,
     webhooks,
@@ -59,6 +62,9 @@ PAGES: Final[Sequence[Page]] = (
     rate_rules,
     alerts,
     webhooks,
+    access,
+    teams,
+    service_accounts,
     accounts,
     catalogue,
     prices,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -45,11 +45,12 @@ async def publish(visit: Visit) -> Response:
         return visit.page(
             "review_price.html", model=await model_of(visit), kinds=KINDS, given=shown, effective_time=effective
         )
+    fields: dict[str, Any] = {_field(kind): nanos for kind, nanos in given.items()}
     request = pb.PublishPriceRequest(
         model=f"models/{visit.request.path_params['model']}",
         effective_time=effective,
         idempotency_key=visit.idempotency_key,
-        **{_field(kind): nanos for kind, nanos in given.items()},
+        **fields,
     )
     price = (await CatalogServiceStub(visit.control).PublishPrice(request)).price
     return visit.done(f"Version {price.version} of the price is published.", f"/operations/{request.model}")

@@ -24,6 +24,8 @@ KINDS: Final = {
     "webhook": "tallygate/Webhook",
     "reservation": "tallygate/Reservation",
     "request": "request_id",
+    "robot": "tallygate/ServiceAccount",
+    "token": "tallygate/AccessToken",
 }
 """Kinds of a tenant's words that stand for a part of an address; a new part needs its own."""
 
