@@ -72,6 +72,7 @@ def test_no_change_reaches_another_tenant(stranger: Stranger, route: Route) -> N
         path = address(route, named)
         if account is stranger.own and stranger.other.account_id not in path and parts(route) in ([], ["account"]):
             continue
+        stranger.clerk.get(f"/switch?account={stranger.own.account_id}")
         fields = {"idempotency_key": "same", "team": named["team"], "service": named["service"]}
         answer = stranger.clerk.post(path, stranger.csrf, **fields)
         assert answer.status_code >= 400 or route.path.endswith("/trial"), (path, answer.text)
