@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from tallygate.cli.console import literal, out, print_json
+from tallygate.cli.console import literal, out, print_json, print_list
 from tallygate.cli.money import format_amount, parse_amount
 from tallygate.cli.names import account_name, service_name
 from tallygate.cli.pages import all_pages
@@ -15,6 +15,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -81,11 +82,16 @@ def create(
 
 
 @app.command("list")
-def list_accounts(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+def list_accounts(
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """Lists the accounts that you may see."""
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListAccounts, account_service_pb2.ListAccountsRequest(), "accounts")
-        print_json(found) if json else out.print(account_table(found.accounts))
+        print_list(found, lambda: account_table(found.accounts), json=json, csv=csv)
 
 
 @app.command()
@@ -181,12 +187,13 @@ def ledger(
     ] = None,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's ledger, the oldest line first; the sum of all lines is the balance."""
     request = account_service_pb2.ListLedgerEntriesRequest(account=account, inference_service=service or "")
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListLedgerEntries, request, "ledger_entries")
-        print_json(found) if json else out.print(ledger_table(found.ledger_entries, currency_of(channel, account)))
+        print_list(found, lambda: ledger_table(found.ledger_entries, currency_of(channel, account)), json=json, csv=csv)
 
 
 @app.command()

@@ -10,13 +10,14 @@ from typing import Annotated, Final
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.money import parse_amount
 from tallygate.cli.names import account_name
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -59,6 +60,7 @@ def list_alerts(
     limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=1_000)] = 50,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's newest alerts."""
     request = alert_service_pb2.ListAlertsRequest(
@@ -72,7 +74,7 @@ def list_alerts(
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 break
-        print_json(alert_service_pb2.ListAlertsResponse(alerts=found)) if json else out.print(alert_table(found))
+        print_list(alert_service_pb2.ListAlertsResponse(alerts=found), lambda: alert_table(found), json=json, csv=csv)
 
 
 @app.command()

@@ -17,9 +17,9 @@ import typer
 from google.protobuf.json_format import MessageToJson
 from rich.table import Table
 
-from tallygate.cli.console import err, literal, out, print_json
+from tallygate.cli.console import err, literal, print_list
 from tallygate.cli.names import account_name
-from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, JsonOption, control_channel, fail
+from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, CsvOption, JsonOption, control_channel, fail
 from tallygate.cli.show import time_text
 from tallygate.control.v1 import audit_entry_pb2, audit_service_pb2, audit_service_pb2_grpc
 
@@ -71,15 +71,14 @@ def list_entries(
     limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=PAGE_SIZE)] = 50,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the newest entries that you may see."""
     wanted = _request(_Wanted(account, principal, resource, method, outcome, since, until))
     with control_channel(control) as channel:
         found = [*islice(_entries(channel, wanted, limit), limit)]
-        if json:
-            print_json(audit_service_pb2.ListAuditEntriesResponse(audit_entries=found))
-            return
-        out.print(_table(found))
+        answer = audit_service_pb2.ListAuditEntriesResponse(audit_entries=found)
+        print_list(answer, lambda: _table(found), json=json, csv=csv)
 
 
 @app.command()

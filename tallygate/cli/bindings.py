@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from tallygate.access.v1 import role_pb2
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.names import member_name, scope_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -80,6 +81,7 @@ def list_bindings(
     member: Annotated[str, typer.Option(help="Only this member's.")] = "",
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists who has which role on a scope and within it."""
     request = access_service_pb2.ListBindingsRequest(
@@ -87,7 +89,7 @@ def list_bindings(
     )
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListBindings, request, "bindings")
-        print_json(found) if json else out.print(binding_table(found.bindings))
+        print_list(found, lambda: binding_table(found.bindings), json=json, csv=csv)
 
 
 @app.command("delete")

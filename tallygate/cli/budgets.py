@@ -9,7 +9,7 @@ import grpc
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import err, out, print_json
+from tallygate.cli.console import err, out, print_json, print_list
 from tallygate.cli.limit_names import budget_name, place_name
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_amount
@@ -21,6 +21,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -139,12 +140,13 @@ def list_budgets(
     on: PlaceOption = "",
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's budgets."""
     request = limit_service_pb2.ListBudgetsRequest(account=account, place=place_name(on, account))
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListBudgets, request, "budgets")
-        print_json(found) if json else out.print(budget_table(found.budgets, _currency(channel, found.budgets)))
+        print_list(found, lambda: budget_table(found.budgets, _currency(channel, found.budgets)), json=json, csv=csv)
 
 
 @app.command()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
+import typer
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
@@ -60,6 +62,20 @@ def print_json(message: Message) -> None:
     """A message as protobuf JSON, fields named as in the contract, zeros included."""
     text = MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     print(text)
+
+
+def print_list(answer: Message, draw: Callable[[], RenderableType], *, json: bool, csv: bool) -> None:
+    """A list: as JSON, as comma-separated values, or as the table that `draw` makes of it."""
+    if json and csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    if csv:
+        from tallygate.cli.csv_lists import print_csv  # noqa: PLC0415  # only where it is asked for
+
+        print_csv(answer)
+    elif json:
+        print_json(answer)
+    else:
+        out.print(draw())
 
 
 def facts(*rows: tuple[str, str | Text]) -> Table:

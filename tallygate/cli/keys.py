@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from google.protobuf.duration_pb2 import Duration
 
-from tallygate.cli.console import err, out, print_json
+from tallygate.cli.console import err, out, print_json, print_list
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.key_file import IMPORT_MAX, read_keys, read_secret
 from tallygate.cli.key_settings import (
@@ -27,6 +27,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -106,6 +107,7 @@ def list_keys(
     deleted: Annotated[bool, typer.Option("--deleted", help="Deleted ones too.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists keys."""
     request = key_service_pb2.ListKeysRequest(
@@ -116,7 +118,7 @@ def list_keys(
     )
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListKeys, request, "keys")
-        print_json(found) if json else out.print(key_table(found.keys))
+        print_list(found, lambda: key_table(found.keys), json=json, csv=csv)
 
 
 @app.command()

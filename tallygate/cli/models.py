@@ -8,7 +8,7 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import facts, literal, out, print_json
+from tallygate.cli.console import facts, literal, out, print_json, print_list
 from tallygate.cli.model_import import import_prices
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_price
@@ -19,6 +19,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -117,11 +118,12 @@ def list_models(
     alias: Annotated[str, typer.Option(help="Only the model that inference servers call so.")] = "",
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the models and what they cost now."""
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListModels, catalog_service_pb2.ListModelsRequest(alias=alias), "models")
-        print_json(found) if json else out.print(model_table(found.models))
+        print_list(found, lambda: model_table(found.models), json=json, csv=csv)
 
 
 @app.command()
@@ -130,13 +132,14 @@ def offers(
     *,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the models as an account sees them: its free trial, its default service, and what you may do about that."""
     request = lifecycle_service_pb2.ListModelOffersRequest(account=account)
     with control_channel(control) as channel:
         stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
         found = all_pages(stub.ListModelOffers, request, "model_offers")
-        print_json(found) if json else out.print(offer_table(found.model_offers))
+        print_list(found, lambda: offer_table(found.model_offers), json=json, csv=csv)
 
 
 @app.command()
@@ -148,15 +151,23 @@ def show(model: ModelArgument, *, control: ControlOption = DEFAULT_CONTROL, json
 
 
 @app.command()
-def prices(model: ModelArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+def prices(
+    model: ModelArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """Lists a model's price versions, the newest first."""
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListPrices, catalog_service_pb2.ListPricesRequest(model=model), "prices")
-        if json:
-            print_json(found)
-            return
-        of = _Stub(channel).GetModel(catalog_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model
-        out.print(price_table(found.prices, of.currency_code))
+        of = catalog_service_pb2.GetModelRequest(name=model)
+        print_list(
+            found,
+            lambda: price_table(found.prices, _Stub(channel).GetModel(of, timeout=TIMEOUT_S).model.currency_code),
+            json=json,
+            csv=csv,
+        )
 
 
 @app.command()

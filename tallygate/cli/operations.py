@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.names import account_name, service_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     MeteringOption,
     control_channel,
@@ -21,6 +22,7 @@ from tallygate.cli.rpc import (
 )
 from tallygate.cli.services import currency_of
 from tallygate.cli.show_operations import lease_table, node_table, pot_table, traffic_table
+from tallygate.cli.watching import WatchOption, print_or_watch
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
 from tallygate.metering.v1 import diagnostics_service_pb2, diagnostics_service_pb2_grpc
 
@@ -35,11 +37,22 @@ _Stub = operations_service_pb2_grpc.OperationsServiceStub
 
 
 @nodes.command("list")
-def list_nodes(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+def list_nodes(
+    *,
+    watch: WatchOption = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """Lists the nodes: which are live, and which have yet to acknowledge the configuration."""
     with control_channel(control) as channel:
-        found = all_pages(_Stub(channel).ListNodes, operations_service_pb2.ListNodesRequest(), "nodes")
-        print_json(found) if json else out.print(node_table(found))
+        print_or_watch(
+            lambda: all_pages(_Stub(channel).ListNodes, operations_service_pb2.ListNodesRequest(), "nodes"),
+            node_table,
+            watched=watch,
+            json=json,
+            csv=csv,
+        )
 
 
 @nodes.command()
@@ -64,12 +77,13 @@ def list_pots(
     service: ServiceOption = None,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's pots: capacity is always what is available, leased and spent."""
     request = operations_service_pb2.ListPotsRequest(account=account, inference_service=service or "")
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListPots, request, "pots")
-        print_json(found) if json else out.print(pot_table(found.pots, currency_of(channel, account)))
+        print_list(found, lambda: pot_table(found.pots, currency_of(channel, account)), json=json, csv=csv)
 
 
 @leases.command("list")
@@ -83,6 +97,7 @@ def list_leases(
     closed: Annotated[bool, typer.Option("--closed", help="Closed ones, too.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists leases, the oldest first."""
     request = operations_service_pb2.ListLeasesRequest(
@@ -90,4 +105,4 @@ def list_leases(
     )
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListLeases, request, "leases")
-        print_json(found) if json else out.print(lease_table(found.leases))
+        print_list(found, lambda: lease_table(found.leases), json=json, csv=csv)

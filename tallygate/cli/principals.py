@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from tallygate.cli.bindings import MemberArgument
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -32,12 +33,13 @@ def list_principals(
     disabled: Annotated[bool, typer.Option("--disabled", help="Only those that are locked out.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists who has signed in, and everybody who is locked out."""
     request = access_service_pb2.ListPrincipalsRequest(show_disabled_only=disabled)
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListPrincipals, request, "principals")
-        print_json(found) if json else out.print(principal_table(found.principals))
+        print_list(found, lambda: principal_table(found.principals), json=json, csv=csv)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from google.protobuf.duration_pb2 import Duration
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.limit_names import place_name, rate_rule_name, subject_name
 from tallygate.cli.names import model_name
@@ -18,6 +18,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -105,6 +106,7 @@ def list_rules(
     on: PlaceOption = "",
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the rules of an account, or of a model."""
     request = limit_service_pb2.ListRateRulesRequest(place=place_name(on, of))
@@ -114,7 +116,7 @@ def list_rules(
         request.account = of
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListRateRules, request, "rate_rules")
-        print_json(found) if json else out.print(rate_rule_table(found.rate_rules))
+        print_list(found, lambda: rate_rule_table(found.rate_rules), json=json, csv=csv)
 
 
 @app.command()

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.names import reservation_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -46,13 +47,19 @@ _Stub = lifecycle_service_pb2_grpc.LifecycleServiceStub
 
 @app.command("list")
 def list_reservations(
-    service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False
+    service: ServiceArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists a service's reservations, the oldest first, also those that have ended."""
     request = lifecycle_service_pb2.ListReservationsRequest(inference_service=service)
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListReservations, request, "reservations")
-        print_json(found) if json else out.print(reservation_table(found.reservations, currency_of(channel, service)))
+        print_list(
+            found, lambda: reservation_table(found.reservations, currency_of(channel, service)), json=json, csv=csv
+        )
 
 
 @app.command()

@@ -54,6 +54,9 @@ KeyOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print protobuf JSON.")]
+CsvOption = Annotated[
+    bool, typer.Option("--csv", help="Print comma-separated values: the fields that --json has, amounts in nanos.")
+]
 
 _idempotency_key: ContextVar[str] = ContextVar("idempotency key", default="")
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.names import scope_name, service_account_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -61,12 +62,13 @@ def list_service_accounts(
     *,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists service accounts."""
     request = token_service_pb2.ListServiceAccountsRequest(scope=scope_name(scope))
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListServiceAccounts, request, "service_accounts")
-        print_json(found) if json else out.print(service_account_table(found.service_accounts))
+        print_list(found, lambda: service_account_table(found.service_accounts), json=json, csv=csv)
 
 
 @app.command()

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import print_list
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -81,9 +82,15 @@ def resume(
 
 
 @app.command()
-def events(service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+def events(
+    service: ServiceArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """Lists the changes of a service's status and stop reasons, the oldest first."""
     request = lifecycle_service_pb2.ListServiceEventsRequest(inference_service=service)
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListServiceEvents, request, "service_events")
-        print_json(found) if json else out.print(event_table(found.service_events))
+        print_list(found, lambda: event_table(found.service_events), json=json, csv=csv)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import grpc
 import typer
+from rich.console import Group, RenderableType
 
 from tallygate.cli.console import out, print_json
 from tallygate.cli.names import account_name, model_name, service_name
@@ -16,6 +17,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -23,6 +25,7 @@ from tallygate.cli.rpc import (
 )
 from tallygate.cli.show import service_facts, service_table
 from tallygate.cli.show_accounts import reservation_table
+from tallygate.cli.watching import WatchOption, print_or_watch
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -98,8 +101,10 @@ def list_services(
     model: Annotated[str, typer.Option(help="Only those of this model.")] = "",
     team: Annotated[str, typer.Option(help="Only this team's.")] = "",
     status: Annotated[Status | None, typer.Option(help="Only those with this status.")] = None,
+    watch: WatchOption = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists services; those of an account include the default ones that nobody has acted on yet."""
     request = lifecycle_service_pb2.ListInferenceServicesRequest(
@@ -109,25 +114,43 @@ def list_services(
         status=_STATUSES[status] if status else inference_service_pb2.SERVICE_STATUS_UNSPECIFIED,
     )
     with control_channel(control) as channel:
-        found = all_pages(_Stub(channel).ListInferenceServices, request, "inference_services")
-    if json:
-        print_json(found)
-    else:
-        out.print(service_table(list(found.inference_services)))
+        print_or_watch(
+            lambda: all_pages(_Stub(channel).ListInferenceServices, request, "inference_services"),
+            lambda found: service_table(list(found.inference_services)),
+            watched=watch,
+            json=json,
+            csv=csv,
+        )
 
 
 @app.command()
-def show(service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+def show(
+    service: ServiceArgument,
+    *,
+    watch: WatchOption = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
     """Shows a service: its status, why it is stopped, and who pays."""
     request = lifecycle_service_pb2.GetInferenceServiceRequest(name=service)
     with control_channel(control) as channel:
-        found = _Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service
-        print_service(found, json=json)
-        if not json and inference_service_pb2.BILLING_MODE_TPM_RESERVATION in found.billing_modes:
-            asked = lifecycle_service_pb2.ListReservationsRequest(inference_service=service)
-            bought = all_pages(_Stub(channel).ListReservations, asked, "reservations").reservations
-            active = [one for one in bought if one.state == reservation_pb2.RESERVATION_STATE_ACTIVE]
-            out.print(reservation_table(active, currency_of(channel, service)))
+        print_or_watch(
+            lambda: _Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service,
+            lambda found: _drawn(channel, found),
+            watched=watch,
+            json=json,
+        )
+
+
+def _drawn(channel: grpc.Channel, service: inference_service_pb2.InferenceService) -> RenderableType:
+    """A service, with the reservations that are active."""
+    shown = service_facts(service)
+    if inference_service_pb2.BILLING_MODE_TPM_RESERVATION not in service.billing_modes:
+        return shown
+    asked = lifecycle_service_pb2.ListReservationsRequest(inference_service=service.name)
+    bought = all_pages(_Stub(channel).ListReservations, asked, "reservations").reservations
+    active = [one for one in bought if one.state == reservation_pb2.RESERVATION_STATE_ACTIVE]
+    return Group(shown, reservation_table(active, currency_of(channel, service.name)))
 
 
 @app.command()

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import out, print_json, print_list
 from tallygate.cli.names import account_name, team_name
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -53,12 +54,13 @@ def list_teams(
     show_deleted: Annotated[bool, typer.Option("--show-deleted", help="Deleted ones, too.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's teams."""
     request = team_service_pb2.ListTeamsRequest(account=account, show_deleted=show_deleted)
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListTeams, request, "teams")
-        print_json(found) if json else out.print(team_table(found.teams))
+        print_list(found, lambda: team_table(found.teams), json=json, csv=csv)
 
 
 @app.command()

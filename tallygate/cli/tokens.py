@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from tallygate.access.v1 import role_pb2
 from tallygate.cli.bindings import ROLES, Role
 from tallygate.cli.bootstrap import bootstrap
-from tallygate.cli.console import err, out, print_json
+from tallygate.cli.console import err, out, print_json, print_list
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.names import scope_name, service_account_name, token_name
 from tallygate.cli.pages import all_pages
@@ -18,6 +18,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -82,13 +83,17 @@ def create(
 
 @app.command("list")
 def list_tokens(
-    service_account: OwnerArgument = "", *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False
+    service_account: OwnerArgument = "",
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the tokens of a service account, or one's own."""
     request = token_service_pb2.ListAccessTokensRequest(service_account=_owner(service_account))
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListAccessTokens, request, "access_tokens")
-        print_json(found) if json else out.print(token_table(found.access_tokens))
+        print_list(found, lambda: token_table(found.access_tokens), json=json, csv=csv)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import err, literal, out, print_json
+from tallygate.cli.console import err, literal, out, print_json, print_list
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.moments import parse_past_moment
 from tallygate.cli.names import usage_name
@@ -18,6 +18,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     MeteringOption,
     answering,
@@ -106,12 +107,18 @@ def _tell_of_unused(names: Iterable[str], control: str) -> None:
 
 
 @app.command()
-def requests(service: ServiceArgument, *, metering: MeteringOption = None, json: JsonOption = False) -> None:
+def requests(
+    service: ServiceArgument,
+    *,
+    metering: MeteringOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> None:
     """Lists the records of a service's requests, by their ids; they are kept for 7 days, or as nodes are told."""
     request = usage_service_pb2.ListRequestUsageRequest(service=service)
     with metering_channel(metering_addresses(metering)[0]) as channel:
         found = all_pages(_Stub(channel).ListRequestUsage, request, "request_usages")
-        print_json(found) if json else out.print(request_table(found.request_usages))
+        print_list(found, lambda: request_table(found.request_usages), json=json, csv=csv)
 
 
 @app.command()
@@ -121,9 +128,10 @@ def request(
     *,
     metering: MeteringOption = None,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Shows the record of a request, part by part. `tallygate explain` also knows of denials."""
     asked = usage_service_pb2.GetRequestUsageRequest(service=service, request_id=request_id)
     with metering_channel(metering_addresses(metering)[0]) as channel:
         found = _Stub(channel).GetRequestUsage(asked, timeout=TIMEOUT_S)
-        print_json(found) if json else out.print(request_table(found.parts))
+        print_list(found, lambda: request_table(found.parts), json=json, csv=csv)

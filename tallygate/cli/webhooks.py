@@ -9,7 +9,7 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 
 from tallygate.cli.alerts import FORMATS, AccountArgument, Kind, KindOption, moment, numbers_of
-from tallygate.cli.console import err, out, print_json
+from tallygate.cli.console import err, out, print_json, print_list
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.names import webhook_name
 from tallygate.cli.numbers import INT64_MAX
@@ -18,6 +18,7 @@ from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
     ControlOption,
+    CsvOption,
     JsonOption,
     KeyOption,
     control_channel,
@@ -62,13 +63,17 @@ def create(
 
 @app.command("list")
 def list_webhooks(
-    account: AccountArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False
+    account: AccountArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists an account's webhooks."""
     request = alert_service_pb2.ListWebhooksRequest(account=account)
     with control_channel(control) as channel:
         found = all_pages(_Stub(channel).ListWebhooks, request, "webhooks")
-        print_json(found) if json else out.print(webhook_table(found.webhooks))
+        print_list(found, lambda: webhook_table(found.webhooks), json=json, csv=csv)
 
 
 @app.command()
@@ -161,12 +166,13 @@ def deliveries(
     limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=1_000)] = 20,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Lists the newest deliveries to a webhook: how far each is, and what the receiver answered."""
     request = alert_service_pb2.ListDeliveriesRequest(webhook=webhook, page_size=limit)
     with control_channel(control) as channel:
         found = _Stub(channel).ListDeliveries(request, timeout=TIMEOUT_S)
-        print_json(found) if json else out.print(delivery_table(found.deliveries))
+        print_list(found, lambda: delivery_table(found.deliveries), json=json, csv=csv)
 
 
 @app.command()
