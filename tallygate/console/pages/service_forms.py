@@ -56,18 +56,16 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change what was changed on the page."""
-    form, service = visit.form, await read_service(visit)
-    changed: dict[str, Any] = {}
-    if form.text("display_name") != service.display_name:
-        changed["display_name"] = form.text("display_name")
-    if form.text("team") != service.team:
-        changed["team"] = form.text("team")
-    if (labels := _labels(form.text("labels"))) != dict(service.labels):
+    """Change what was changed on the page; what somebody else has changed meanwhile stays."""
+    form = visit.form
+    changed: dict[str, Any] = {
+        name: form.text(name) for name in ("display_name", "team") if form.text(name) != form.text(f"was.{name}")
+    }
+    if (labels := _labels(form.text("labels"))) != _labels(form.text("was.labels")):
         changed["labels"] = pb.LabelMap(labels=labels)
-    if (policy := _policy(form.text("credential_policy"))) != service.credential_policy:
-        changed["credential_policy"] = policy
-    if form.has("shared") != service.shared:
+    if form.text("credential_policy") != form.text("was.credential_policy"):
+        changed["credential_policy"] = _policy(form.text("credential_policy"))
+    if form.has("shared") != form.has("was.shared"):
         changed["shared"] = form.has("shared")
     request = pb.UpdateInferenceServiceRequest(
         name=service_name(visit), idempotency_key=visit.idempotency_key, **changed

@@ -32,12 +32,13 @@ function isInUse(element) {
 }
 
 function replaceContent(element, html) {
-  const active = element.contains(document.activeElement) ? document.activeElement : null;
-  const place = active && active.getAttribute("href");
+  const reached = () => [...element.querySelectorAll("a[href], button, summary")];
+  const place = reached().indexOf(document.activeElement);
+  const target = place < 0 ? null : document.activeElement.getAttribute("href");
   element.innerHTML = html;
   localTimes(element);
-  if (place) {
-    const again = [...element.querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === place);
+  if (place >= 0) {
+    const again = reached().find((one) => target && one.getAttribute("href") === target) || reached()[place];
     if (again) again.focus({ preventScroll: true });
   }
 }

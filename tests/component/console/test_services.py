@@ -10,6 +10,7 @@ from tallygate.control.v1 import (
     budget_pb2,
     catalog_service_pb2,
     key_service_pb2,
+    lifecycle_service_pb2,
     limit_config_pb2,
     limit_service_pb2,
     model_pb2,
@@ -114,6 +115,20 @@ async def test_a_custom_service_is_created_changed_and_deleted(stage: Stage) -> 
     done = await browser.submit(f"{CUSTOM}/delete")
     assert (done.status_code, done.headers["location"]) == (303, LIST)
     assert CUSTOM not in (await browser.get(LIST)).text.partition("<tbody>")[2]
+
+
+async def test_what_somebody_else_changed_meanwhile_stays(stage: Stage) -> None:
+    """A form changes what was changed in it, and nothing else."""
+    await create(stage, display_name="Old", labels="env=prod")
+    browser = await stage.signed_in()
+    page = await browser.get(f"{CUSTOM}/edit")
+    update = lifecycle_service_pb2.UpdateInferenceServiceRequest(name=CUSTOM.removeprefix("/"), display_name="New")
+    await stage.control.lifecycle.UpdateInferenceService(update)
+    sent = await browser.send(f"{CUSTOM}/edit", page, display_name="Old", labels="env=test")
+    assert sent.status_code == 303
+    shown = await browser.get(CUSTOM)
+    assert "<h1>New</h1>" in shown.text
+    assert "env=test" in shown.text
 
 
 async def test_a_refusal_stands_beside_its_field_and_keeps_what_was_typed(stage: Stage) -> None:
