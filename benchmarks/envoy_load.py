@@ -91,7 +91,8 @@ async def _drop_body(reader: asyncio.StreamReader, head: bytes) -> None:
     if b"transfer-encoding: chunked" in head:
         await reader.readuntil(b"0\r\n\r\n")
     else:
-        await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+        # Clients may ask for more than streams, such as which models there are.
+        await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or b"0"))
 
 
 async def _answer(writer: asyncio.StreamWriter, pace: Pace) -> None:

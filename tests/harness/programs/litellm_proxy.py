@@ -44,6 +44,25 @@ async def litellm_proxy(folder: Path, environment: Mapping[str, str], *options: 
     config = yaml.safe_load(CONFIG.read_text())
     config["general_settings"]["custom_auth"] = "users.check"
     (folder / "users.py").write_text(USERS)
+    async with _running(folder, config, environment, *options) as (port, _):
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def litellm_alone(folder: Path, upstream: str) -> AsyncIterator[tuple[int, int]]:
+    """Serves one model of an upstream, without metering and for anybody; gives its port and its process."""
+    config = yaml.safe_load(CONFIG.read_text())
+    del config["litellm_settings"]["callbacks"]
+    config["general_settings"] = {"dangerously_permit_weak_or_unset_master_key": True}
+    environment = {"UPSTREAM_URL": f"{upstream}/v1", "UPSTREAM_KEY": "any"}
+    async with _running(folder, config, environment) as serving:
+        yield serving
+
+
+@asynccontextmanager
+async def _running(
+    folder: Path, config: Mapping[str, object], environment: Mapping[str, str], *options: str
+) -> AsyncIterator[tuple[int, int]]:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -66,12 +85,11 @@ async def litellm_proxy(folder: Path, environment: Mapping[str, str], *options: 
             env={**os.environ, **_SETTINGS, **environment},
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        async with asyncio.timeout(START_S), httpx2.AsyncClient(base_url=url) as client:
+        async with asyncio.timeout(START_S), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             while not await _serves(client):
                 assert process.returncode is None, log.read_text()[-3_000:]
                 await asyncio.sleep(0.1)
-        yield url
+        yield port, process.pid
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
