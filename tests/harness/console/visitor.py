@@ -79,15 +79,20 @@ class Visitor:
         return [*self.faults, *heard]
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not self._is_of_friends(message.page):
             self.said.append((message.text, message.location["url"]))
 
     def _note_request(self, request: Request) -> None:
         self.requests.append(request.url)
         parts = urlsplit(request.url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        if parts.scheme not in ("data", "blob") and origin not in {self.home, *self.friends}:
+        is_known = parts.scheme in ("data", "blob") or origin in {self.home, *self.friends}
+        if not is_known and not self._is_of_friends(request.frame.page):
             self.faults.append(f"another host was asked: {request.url}")
+
+    def _is_of_friends(self, page: Page | None) -> bool:
+        """Whether the browser is at a page that is not the console's own: what that one does is its own affair."""
+        return page is not None and page.url.startswith(tuple(self.friends))
 
     def _note_response(self, response: Response) -> None:
         is_refusal = response.request.is_navigation_request() and response.status >= HTTPStatus.BAD_REQUEST
