@@ -123,10 +123,11 @@ class Link:
     async def call(self, path: str, codec: dict[str, Any], request: Any, credential: str, timeout_s: float) -> Any:
         """The answer to one call. Raises CallError."""
         metadata = (NOTE, ("authorization", f"Bearer {credential}")) if credential else (NOTE,)
-        for line in list(self._lines):
+        lines = list(self._lines)
+        for line in lines:
             if credential and not line.keeps_secrets:
                 raise CallError(
-                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.FAILED_PRECONDITION,
                     f"Your credential is not sent to {self.whom} in plain text, where anybody on the way could read "
                     "it: whoever runs this console must name the authority of its certificate.",
                 )
@@ -134,8 +135,9 @@ class Link:
                 method = line.open().unary_unary(path, **codec)
                 answer = await method(request, timeout=timeout_s, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                if error.code() == grpc.StatusCode.UNAVAILABLE and line is not self._lines[-1]:
-                    self._lines.append(self._lines.pop(self._lines.index(line)))
+                if error.code() in _AWAY and line is self._lines[0]:
+                    self._lines.append(self._lines.pop(0))
+                if error.code() == grpc.StatusCode.UNAVAILABLE and line is not lines[-1]:
                     continue
                 raise self._failure(error) from None
             self.away_since_us = None

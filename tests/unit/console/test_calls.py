@@ -49,6 +49,16 @@ async def test_who_is_away_is_away_since_the_first_call_that_failed() -> None:
     await nowhere.close()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+async def test_all_of_several_are_away(count: int) -> None:
+    """Each is tried once, and the next call begins with another one."""
+    away = link(*(f"127.0.0.1:{port}" for port in range(1, count + 1)))
+    for _ in range(3):
+        with pytest.raises(CallError, match="does not answer"):
+            await away.call(PATH, CODEC, b"", "", 5)
+    await away.close()
+
+
 def test_one_address_of_several_can_be_asked_alone() -> None:
     """By the channel that all calls use."""
     both = link("127.0.0.1:1", "127.0.0.1:2")
