@@ -102,6 +102,7 @@ class Link:
         self.addresses = tuple(addresses)
         self.away_since_us: int | None = None
         self._lines = [_Line(address, channels) for address in addresses]
+        self._alone: dict[str, Link] = {}
         self._clock = clock
 
     @property
@@ -110,11 +111,12 @@ class Link:
         return all(line.keeps_secrets for line in self._lines)
 
     def alone(self, address: str) -> Link:
-        """The way to one address of these, by the same channel."""
-        found = [line for line in self._lines if line.address == address]
-        link = Link(f"{self.whom} at {address}", (), found[0].channels, self._clock)
-        link.addresses, link._lines = (address,), found
-        return link
+        """The way to one address of these, by the same channel; it knows since when nobody answers there."""
+        if address not in self._alone:
+            found = [line for line in self._lines if line.address == address]
+            link = self._alone[address] = Link(f"{self.whom} at {address}", (), found[0].channels, self._clock)
+            link.addresses, link._lines = (address,), found
+        return self._alone[address]
 
     def channel(self, credential: str, timeout_s: float) -> grpc.aio.Channel:
         """What stubs are made of; their calls have this credential, end in time and raise CallError."""

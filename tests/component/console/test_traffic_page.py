@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 
 from tallygate.metering.v1.node_traffic_pb2 import NodeTraffic
 from tallygate.metering.v1.usage_bucket_pb2 import PayerTokens
-from tests.harness.console.console_harness import Browser, site_of
+from tests.harness.console.console_harness import NOWHERE, Browser, site_of
 from tests.harness.console.metered_stage import MeteredStage, metered_stage, rows_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -120,3 +121,24 @@ async def test_only_who_reads_operations_sees_it(stage: MeteredStage, operator: 
         assert "OPERATIONS_READ" in refused.text
         assert "98,765" not in refused.text
         assert f'href="{PAGE}"' not in refused.text
+
+
+async def test_a_node_that_is_away_is_said_once(
+    stage: MeteredStage, operator: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the page each time, with the others as ever; in the log when it begins, though it is asked every second."""
+    link = site_of(stage.app).metering.alone(list(stage.nodes)[1])
+    (line,) = link._lines
+    channel, line._channel = line._channel, grpc.aio.insecure_channel(NOWHERE)
+    try:
+        for _ in range(3):
+            say(stage, traffic("a", 101), traffic("b", 101))
+            page = await operator.get(PAGE, params={"part": "figures"})
+            assert page.status_code == 200
+            assert f"The metering service at {link.addresses[0]} does not answer." in page.text
+            assert "a " in {row[0][:2] for row in rows_of(page.text)}
+    finally:
+        line._channel = channel
+    assert sum("does not answer" in record.message for record in caplog.records) == 1
+    say(stage, traffic("a", 102), traffic("b", 102))
+    assert "does not answer" not in (await operator.get(PAGE)).text
