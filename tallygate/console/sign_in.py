@@ -103,14 +103,23 @@ async def sign_in_page(request: Request, back: str, said: str = "", status: HTTP
     """The page with all ways in."""
     site: Site = request.app.state.site
     mark = browser_mark(request, site)
-    is_open, issuers = False, []
+    is_open, is_away, issuers = False, False, []
     try:
         is_open = await _asks_for_no_proof(site)
         options = TokenServiceStub(site.control.channel("", READ_TIMEOUT_S))
         issuers = list((await options.GetSignInOptions(token_service_pb2.GetSignInOptionsRequest())).issuers)
     except CallError as error:
+        is_away = error.is_away and not said
         said, status = said or error.sentence, error.status if status == HTTPStatus.OK else status
-    values = {"csrf": mark, "next": back, "said": said, "is_open": is_open, "issuers": issuers, "renewal": renewal}
+    values = {
+        "csrf": mark,
+        "next": back,
+        "said": said,
+        "is_open": is_open,
+        "is_away": is_away,
+        "issuers": issuers,
+        "renewal": renewal,
+    }
     response = HTMLResponse(site.html("sign_in.html", values), status)
     keep_browser_mark(response, mark, site)
     return response

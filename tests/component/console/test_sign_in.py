@@ -163,11 +163,11 @@ async def test_a_button_lets_nobody_in_where_proof_is_asked_for(stage: Stage) ->
 
 
 async def test_the_control_service_is_away_at_the_sign_in() -> None:
-    """The page says so; nothing of it leads on."""
+    """The page says so, and is tried again by itself: then it has all ways in."""
     async with console_of(NOWHERE) as app:
         page = await Browser(app).get("/sign-in")
         assert page.status_code == 503
-        assert "The control service does not answer." in page.text
+        assert "data-retry>The control service does not answer." in page.text
 
 
 @pytest.mark.parametrize(
