@@ -1,5 +1,6 @@
 """What metering costs behind a real Envoy: to the first chunk and for each one, beside a server that only echoes."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ FIRST_MAX_MS: Final = 3.0
 CHUNK_TIMES_MAX: Final = 2.0
 ONE_BY_ONE: Final = 100
 """Number of requests, one after the other, by which the first chunk is timed."""
+REST_S: Final = 0.01
+"""Pause between two of them."""
 PACE: Final = Pace(streams=200, chunks=25, interval_s=0.2)
 NAME: Final = f"{PACE.streams} streams, {PACE.streams / PACE.interval_s:,.0f} chunks/s"
 
@@ -59,6 +62,8 @@ async def run(bench: Bench) -> None:
                 alone = Seen()
                 for _ in range(one_by_one):
                     await stream(short_port, alone)
+                    # The end of the one before is not what the next one waits for.
+                    await asyncio.sleep(REST_S)
                 first[name].append(median(alone.first_ms))
                 before_s = processor_s(programs[name].pid) if name in programs else 0.0
                 seen = await all_streams(paced_port, pace)

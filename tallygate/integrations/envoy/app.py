@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.envoy.passing import PASSING, PassingRequest
 from tallygate.integrations.event_ends import end_of_event, events_in
@@ -54,8 +52,6 @@ async def pass_answer(passing: PassingRequest, receive: Receive, send: Send) -> 
             if not more:
                 await send({**part, "body": b""})
         await passing.flush()
-        # Where many reads wait, a stop would be noticed after the last.
-        await asyncio.sleep(0)
 
 
 async def _pass_free(passing: PassingRequest, receive: Receive, send: Send) -> None:
