@@ -77,7 +77,7 @@ async def test_a_refusal_keeps_what_was_typed(stage: Stage) -> None:
     ):
         refused = await browser.submit(CREATE, **typed, display_name="kept <b>")
         assert refused.status_code == 400
-        assert f'id="{field}-said"' in refused.text
+        assert f'id="{field}-said" class="hint"><span class="error">' in refused.text
         assert 'value="kept &lt;b&gt;"' in refused.text
         assert typed.get("scope.services", "") in refused.text
 
@@ -111,7 +111,7 @@ async def test_a_rotation_says_how_long_the_secret_before_is_valid(stage: Stage)
     assert key.previous_secret_expire_time.seconds == stage.clock.now_us() // 1_000_000 + 3_600
     refused = await browser.submit(f"{KEY}/rotate", overlap="9999")
     assert refused.status_code == 400
-    assert 'id="overlap-said"' in refused.text
+    assert 'id="overlap-said" class="hint"><span class="error">' in refused.text
 
 
 async def test_a_key_is_disabled_enabled_and_deleted(stage: Stage) -> None:

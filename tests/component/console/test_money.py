@@ -59,7 +59,7 @@ async def test_a_correction_has_a_sign_and_a_reason(stage: Stage) -> None:
     browser = await stage.signed_in()
     refused = await browser.submit(ADJUST, amount_nanos="-0.25", reason="")
     assert refused.status_code == 400
-    assert 'id="reason-said"' in refused.text
+    assert 'id="reason-said" class="hint"><span class="error">' in refused.text
     assert 'value="-0.25"' in refused.text
     assert await balance(stage) == 1_000_000_000
     await browser.submit(ADJUST, amount_nanos="-0.25", reason="goodwill, taken back")
@@ -114,6 +114,7 @@ async def test_a_statement_adds_up_on_paper_and_as_a_file(stage: Stage) -> None:
     browser = await stage.signed_in()
     page = await browser.get(f"{STATEMENTS}?month=2023-11&time_zone=Europe/Berlin")
     assert "Europe/Berlin" in page.text
+    assert page.text.count("1.000000001 USD</data>") == 2
     sums = [int(one) for one in re.findall(r'<td class="num"><data class="amount" value="(-?\d+)"', page.text)]
     assert sums[-1] == sum(sums[:-1]) == statement.closing_balance_nanos == 1_000_000_001
     found = re.search(r'href="([^"]+statements\.csv[^"]*)"', page.text)
