@@ -107,6 +107,13 @@ async def test_a_refusal_says_why(node: FakeMetering, edge: Gateway) -> None:
     assert not len(edge.requests)
 
 
+async def test_clients_do_not_repeat_in_vain(edge: Gateway) -> None:
+    """The gateway's status is 429, which clients try again unless they are told not to."""
+    for answer in (await edge.ask({}), await edge.ask({"key": "sk-1", "request_id": "r2"})):
+        assert headers_of(answer)["x-should-retry"] == "false"
+        assert "retry-after" not in headers_of(answer)
+
+
 async def test_figures_of_a_rate_rule_go_along(node: FakeMetering, edge: Gateway) -> None:
     """They are those of the rule that is nearest to its limit."""
     node.rate = decision_pb2.RateStatus(
@@ -120,11 +127,13 @@ async def test_a_key_leads_to_its_service(node: FakeMetering, edge: Gateway) -> 
     """As a bearer shows it; it leaves as a hash, and the count goes where the gate went."""
     node.services[key_sha256("sk-1")] = SERVICE
     request = {"key": "Bearer sk-1", "model": "llama", "request_id": "r1"}
-    gate = await edge.ask(request)
+    asked = descriptor(None, request)
+    asked.entries.add(key="remote_address", value="10.0.0.1")
+    gate = await edge.should(wire.RateLimitRequest(domain="gateway", descriptors=[asked]))
     assert gate.dynamic_metadata["service"] == SERVICE
     await edge.ask(request, 4)
     assert usage(node) == (0, 4, False)
-    assert node.reports[0].model == "llama"
+    assert (node.reports[0].model, node.reports[0].source_address) == ("llama", "10.0.0.1")
     assert "sk-1" not in str(node.reports)
 
 

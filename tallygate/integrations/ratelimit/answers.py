@@ -28,6 +28,9 @@ def refused(descriptors: int, response: ErrorResponse, reason: str) -> wire.Rate
     """The answer to a request that may not run. The status is the gateway's, one for all: ours is in the metadata."""
     answer = _answer(wire.OVER_LIMIT, descriptors)
     headers = [(name, value) for name, value in response.headers if name not in _OF_BODY]
+    if not {name for name, _ in headers} & {b"retry-after", b"x-should-retry"}:
+        # Of our own statuses clients know that trying again is of no use; the gateway's is one that they repeat.
+        headers.append((b"x-should-retry", b"false"))
     _add_headers(answer, [*headers, (REASON_HEADER.encode(), reason.lower().encode())])
     answer.raw_body = response.body
     message = json.loads(response.body)["error"]["message"]

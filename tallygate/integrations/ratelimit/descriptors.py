@@ -16,12 +16,13 @@ KEY: Final = "tallygate_key"
 MODEL: Final = "tallygate_model"
 REQUEST_ID: Final = "tallygate_request_id"
 KIND: Final = "tallygate_kind"
+ADDRESS: Final = "remote_address"
 
 _KNOWN: Final = (SERVICE, KEY, MODEL, REQUEST_ID, KIND)
 _OURS: Final = re.compile(r"(?:.*[.\[\"'])?(tallygate_\w+)[\"'\]]*")
 """Form of a key: the name, or an expression that ends in it, as Kuadrant's policies make keys of their counters."""
-_ALSO: Final = {"request.id": REQUEST_ID}
-"""Other keys: the expression by which Kuadrant's policies have the id of a request."""
+_ALSO: Final = {ADDRESS: ADDRESS, "request.id": REQUEST_ID, "source.remote_address": ADDRESS}
+"""Other keys: that of Envoy's action for the client's address, and expressions of Kuadrant's policies."""
 INPUT_KINDS: Final = ("input", "cached_input", "cache_write")
 _KINDS: Final = (*INPUT_KINDS, "output", "reasoning")
 _BEARER: Final = re.compile(r"\A\s*bearer\s+", re.IGNORECASE)
@@ -54,12 +55,14 @@ class Named:
         api_key: The end user's API key; empty where the service is named.
         model: The model as the end user called it; empty for none.
         request_id: Its id; empty where the gateway says none.
+        source_address: The client's address, to which keys may be bound; empty where the gateway says none.
     """
 
     service: str = ""
     api_key: str = field(default="", repr=False)
     model: str = ""
     request_id: str = ""
+    source_address: str = ""
 
     @property
     def payer(self) -> str:
@@ -103,7 +106,7 @@ def read(descriptors: Iterable[tuple[Iterable[Entry], int | None]], tokens: int 
             if named.setdefault(key, value) != value:
                 raise DescriptorError(f"The descriptors of one call have two values of {key}: say one.")
         count = tokens if own is None else own
-        if found and count:
+        if count and found.keys() - {ADDRESS}:
             counts[kind] = max(counts.get(kind, 0), checked(count, kind))
     if not (named.get(SERVICE) or named.get(KEY)):
         raise DescriptorError(f"No descriptor has {SERVICE} or {KEY}: one of them says who pays.")
@@ -112,6 +115,7 @@ def read(descriptors: Iterable[tuple[Iterable[Entry], int | None]], tokens: int 
         "" if named.get(SERVICE) else named[KEY],
         named.get(MODEL, ""),
         named.get(REQUEST_ID, ""),
+        named.get(ADDRESS, ""),
     )
     return Read(request, usage_of(counts) if counts else None, lacks_number)
 
@@ -151,7 +155,7 @@ def _ours(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
         key = match[1] if match else _ALSO.get(entry.key, "")
         if not key:
             continue
-        if key not in _KNOWN:
+        if match and key not in _KNOWN:
             meant = difflib.get_close_matches(key, _KNOWN, n=1, cutoff=0) or _KNOWN
             raise DescriptorError(f"{key[:64]} is no key of a descriptor that is known here: write {meant[0]}.")
         value = _BEARER.sub("", entry.value, count=1).strip() if key == KEY else entry.value

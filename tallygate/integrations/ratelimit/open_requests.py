@@ -85,6 +85,7 @@ class OpenRequests:
                 request_id=request_id or self._new_id(),
                 credential_sha256=key_sha256(named.api_key),
                 model="" if service else named.model,
+                source_address=named.source_address,
             )
         except ValueError as error:
             raise _in_use(request_id) from error
@@ -155,6 +156,7 @@ class OpenRequests:
             request_id=request_id,
             credential_sha256=key_sha256(named.api_key),
             model="" if service else named.model,
+            source_address=named.source_address,
             max_output_tokens=output_tokens if tokens else None,
             min_output_tokens=output_tokens or None,
             whole=tokens > 0,

@@ -24,9 +24,11 @@ def reading(*descriptors: tuple[dict[str, str], int | None], tokens: int = 0) ->
 def test_entries_of_several_descriptors_name_one_request() -> None:
     """Entries of other purposes are beside them."""
     found = reading(
-        ({"remote_address": "10.0.0.1"}, 5), ({"tallygate_key": "sk-1"}, None), ({"tallygate_model": "m"}, None)
+        ({"path": "/a", "remote_address": "10.0.0.1"}, 5),
+        ({"tallygate_key": "sk-1"}, None),
+        ({"tallygate_model": "m"}, None),
     )
-    assert found == Read(Named("", "sk-1", "m", ""), None)
+    assert found == Read(Named("", "sk-1", "m", "", "10.0.0.1"), None)
 
 
 @pytest.mark.parametrize("shown", ["sk-1", "Bearer sk-1", "bearer  sk-1 ", " BEARER sk-1"])
@@ -53,6 +55,13 @@ def test_a_service_comes_before_a_key() -> None:
 def test_expressions_that_end_in_a_key_are_that_key(key: str) -> None:
     """Kuadrant's policies name descriptors by the expressions of their counters."""
     assert reading(({"tallygate_service": "s", key: "r1"}, None)).named.request_id == "r1"
+
+
+@pytest.mark.parametrize("key", ["remote_address", "source.remote_address"])
+def test_the_address_of_a_client_goes_along(key: str) -> None:
+    """By itself it names no request, and what is counted beside it is of other purposes."""
+    found = reading(({**SERVICE, key: "10.0.0.1"}, None), ({key: "10.0.0.1"}, 7))
+    assert (found.named.source_address, found.usage) == ("10.0.0.1", None)
 
 
 @pytest.mark.parametrize("key", ["my_tallygate_service", "tallygate", "tallygate-service", "x.tallygate_service + 'a'"])
