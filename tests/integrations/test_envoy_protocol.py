@@ -116,6 +116,34 @@ async def test_free_requests_pass_as_they_are(tmp_path: Path) -> None:
         assert "accept-encoding: gzip" in upstream.requests[0].lower()
 
 
+async def test_a_websocket_is_refused_unless_its_route_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, though its stream has no end; what is free passes both ways."""
+    monkeypatch.setenv("TALLYGATE_ROUTES", "WEBSOCKET /free=free")
+    said = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello"
+    async with (
+        raw_upstream(said, waits=True) as upstream,
+        metered(
+            tmp_path,
+            upstream=upstream.url,
+            change=lambda text: text.replace(
+                "use_remote_address: true",
+                "use_remote_address: true\n                upgrade_configs: [{upgrade_type: websocket}]",
+            ),
+        ) as (served, _, _),
+    ):
+        lines = []
+        for path in ("/v1/realtime", "/free"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(served.url))
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".encode()
+            )
+            lines.append((await reader.readline()).split()[1])
+            if path == "/free":
+                await reader.readuntil(b"hello")
+            writer.close()
+    assert lines == [b"404", b"101"]
+
+
 async def test_bodies_are_bounded_in_length_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Envoy has no time-out for a body in full duplex."""
     monkeypatch.setenv("TALLYGATE_BODY_BYTES_MAX", "100000")
@@ -167,6 +195,7 @@ async def test_what_is_asked_of_the_server_is_hidden_from_the_client(tmp_path: P
         (head,) = upstream.requests
     assert answer.content == delta("a") + delta("b", finish="stop") + DONE
     assert answer.headers["x-tallygate-request-id"] in node.committed
+    assert node.reports[0].source_address == "127.0.0.1"
     assert "accept-encoding: identity\r\n" in head.lower()
 
 

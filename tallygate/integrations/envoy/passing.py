@@ -79,6 +79,8 @@ class PassingRequest:
 
     async def receive(self) -> Message:
         """The next message of the client: a piece of its body, or that it has gone."""
+        if self.scope["type"] == "websocket":
+            return {"type": "websocket.connect"}
         if not self.has_body:
             return {"type": "http.request", "body": b"", "more_body": False}
         message = await self._read_of_body()
