@@ -35,16 +35,21 @@ def envoy(
     ] = False,
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate to serve by TLS with.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its key.")] = "",
+    client_ca: Annotated[
+        str, typer.Option(metavar="FILE", help="Authorities of the certificate that Envoy has to show.")
+    ] = "",
 ) -> None:
     """Meters what passes through Envoy; its other settings are those of the middleware."""
     if bool(tls_cert) != bool(tls_key):
         fail("--tls-cert and --tls-key belong together; give both, or none for plain text")
+    if client_ca and not tls_cert:
+        fail("--client-ca needs --tls-cert and --tls-key: certificates are shown by TLS only")
     try:
         require_safe(listen, insecure=insecure, has_tls=bool(tls_cert))
         host, _ = parse_listen(listen)
     except ConfigurationError as error:
         fail(str(error))
-    credentials = _credentials(tls_cert, tls_key)
+    credentials = _credentials(tls_cert, tls_key, client_ca)
     middleware = _middleware()
 
     async def serve(stop: asyncio.Event) -> None:
@@ -79,10 +84,12 @@ def _middleware() -> MeteringMiddleware:
         fail(str(error))
 
 
-def _credentials(cert: str, key: str) -> grpc.ServerCredentials | None:
+def _credentials(cert: str, key: str, client_ca: str) -> grpc.ServerCredentials | None:
     if not cert:
         return None
     try:
-        return grpc.ssl_server_credentials([(Path(key).read_bytes(), Path(cert).read_bytes())])
+        pair = Path(key).read_bytes(), Path(cert).read_bytes()
+        authorities = Path(client_ca).read_bytes() if client_ca else None
+        return grpc.ssl_server_credentials([pair], authorities, require_client_auth=bool(client_ca))
     except OSError as error:
         fail(f"{error.filename} cannot be read: {error.strerror}")

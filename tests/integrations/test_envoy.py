@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx2
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tallygate._security import Security
 from tallygate.control.v1 import lifecycle_service_pb2
 from tests.harness.asgi.engine_harness import SERVICE, TRIAL, Serving, people, ready, records
 from tests.harness.asgi.envoy_harness import serving_by_envoy
 from tests.harness.asgi.fake_engine import TOKEN
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair, start
+from tests.harness.tls import Certificates
 
 REQUESTS = 500
 AT_ONCE = 50
@@ -142,3 +146,19 @@ async def test_the_program_serves_until_it_is_told_to_end(tmp_path: Path) -> Non
     with pytest.raises(AssertionError, match="TALLYGATE_COUNT_INPUT is server"):
         settings["TALLYGATE_COUNT_INPUT"] = "server"
         await start("tallygate.cli", arguments, tmp_path / "refused.log", settings=settings)
+
+
+async def test_only_an_envoy_with_a_certificate_is_served_where_one_is_asked_for(tmp_path: Path) -> None:
+    """Whoever reaches the port may say what was used."""
+    certificates = Certificates(tmp_path / "tls")
+    server, client = certificates.server(), certificates.client()
+    settings = {"TALLYGATE_METERING_ADDRESSES": "127.0.0.1:1", "TALLYGATE_SERVICE": SERVICE}
+    tls = ["--tls-cert", str(server.certificate), "--tls-key", str(server.key), "--client-ca", str(certificates.ca)]
+    shown = Security(certificates.ca, client.certificate, client.key)
+    arguments = ["envoy", "--listen", "127.0.0.1:0", *tls]
+    program = await start("tallygate.cli", arguments, tmp_path / "envoy.log", shown, settings=settings)
+    async with grpc.aio.secure_channel(program.address, certificates.credentials()) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    await program.stop()
