@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from tallygate.access.v1 import role_pb2
+from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import api_key_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import key_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import team_service_pb2 as teams
-from tests.harness.wire.callers import guarded_control
+from tallygate.control.v1 import token_service_pb2 as tokens
+from tests.harness.wire.callers import calling, guarded_control
 from tests.harness.wire.control_failures import failure
 from tests.harness.wire.control_fleet import Control
 
@@ -86,3 +89,19 @@ async def test_keys_of_a_service_are_those_that_may_be_used_for_it(control: Cont
 async def test_keys_of_no_service_of_the_account(control: Control, wanted: dict[str, Any], reason: str) -> None:
     """There are none, and the field is named."""
     assert (await failure(control.keys.ListKeys(pb.ListKeysRequest(**wanted)))).reason == reason
+
+
+async def test_a_team_asks_for_services_that_it_sees(control: Control) -> None:
+    """Of others it learns nothing, not even that they are there."""
+    await make(control, f"{ACME}/keys/found", team="search")
+    await make(control, f"{ACME}/keys/first")
+    robot, scope = f"{ACME}/teams/search/serviceAccounts/admin", f"{ACME}/teams/search"
+    await control.tokens.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=robot))
+    role = access.CreateBindingRequest(scope=scope, member=f"serviceAccount:{robot}", role=role_pb2.ROLE_TEAM_ADMIN)
+    await control.access.CreateBinding(role)
+    made = await control.tokens.CreateAccessToken(tokens.CreateAccessTokenRequest(service_account=robot))
+    async with calling(control.address, made.secret) as admin:
+        assert await listed(admin, account=ACME, inference_service=f"{ACME}/services/finder") == ["found"]
+        for unseen in ("loner", "default-llama", "none"):
+            request = pb.ListKeysRequest(account=ACME, inference_service=f"{ACME}/services/{unseen}")
+            assert (await failure(admin.keys.ListKeys(request))).reason == "RESOURCE_NOT_FOUND"

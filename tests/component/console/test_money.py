@@ -6,7 +6,7 @@ import io
 import re
 
 from tallygate.access.v1 import role_pb2
-from tallygate.control.v1 import access_service_pb2, account_service_pb2, token_service_pb2
+from tallygate.control.v1 import account_service_pb2
 from tests.harness.console.console_harness import Stage
 
 MONEY = "/accounts/acme/money"
@@ -18,16 +18,6 @@ STATEMENTS = "/accounts/acme/statements"
 async def balance(stage: Stage) -> int:
     request = account_service_pb2.GetAccountRequest(name="accounts/acme")
     return (await stage.control.accounts.GetAccount(request)).account.balance_nanos
-
-
-async def token_of(stage: Stage, role: "role_pb2.Role.ValueType") -> str:
-    """The token of a new service account with this role in the account."""
-    name = f"accounts/acme/serviceAccounts/{role_pb2.Role.Name(role).lower().replace('_', '-')}"
-    await stage.control.tokens.CreateServiceAccount(token_service_pb2.CreateServiceAccountRequest(name=name))
-    binding = access_service_pb2.CreateBindingRequest(scope="accounts/acme", member=f"serviceAccount:{name}", role=role)
-    await stage.control.access.CreateBinding(binding)
-    request = token_service_pb2.CreateAccessTokenRequest(service_account=name)
-    return (await stage.control.tokens.CreateAccessToken(request)).secret
 
 
 async def test_figures_are_the_services_own(stage: Stage) -> None:
@@ -80,7 +70,7 @@ async def test_what_is_no_amount_is_refused_beside_the_field(stage: Stage) -> No
 
 async def test_only_whoever_may_is_offered_to_pay_in(stage: Stage) -> None:
     """An owner sees the money and no such button; the service refuses the form as well."""
-    browser = await stage.signed_in(await token_of(stage, role_pb2.ROLE_OWNER))
+    browser = await stage.signed_in(await stage.token_of(role_pb2.ROLE_OWNER))
     page = await browser.get(MONEY)
     assert page.status_code == 200
     assert TOP_UP not in page.text

@@ -7,7 +7,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import account_pb2, account_service_pb2, catalog_service_pb2, model_pb2
-from tests.component.console.test_money import token_of
 from tests.harness.console.console_harness import Browser, Stage
 
 ACCOUNTS = "/operations/accounts"
@@ -65,7 +64,7 @@ async def test_an_operator_sees_each_page(stage: Stage, path: str) -> None:
 
 async def test_an_owner_is_shown_no_operations(stage: Stage) -> None:
     """Neither in the navigation, nor by an address; the own account's log is theirs to read."""
-    browser = await stage.signed_in(await token_of(stage, role_pb2.ROLE_OWNER))
+    browser = await stage.signed_in(await stage.token_of(role_pb2.ROLE_OWNER))
     page = await browser.get("/accounts/acme/money")
     assert "/operations/" not in page.text
     assert (await browser.get("/operations/nodes")).status_code == 403

@@ -18,8 +18,10 @@ import httpx2
 
 from tallygate._channel import Channels
 from tallygate._server.clock import Clock, ManualClock
+from tallygate.access.v1 import role_pb2
 from tallygate.console.app import build
 from tallygate.console.site import ConsoleSettings, Site
+from tallygate.control.v1 import access_service_pb2, token_service_pb2
 from tests.harness.wire.callers import OPERATOR_TOKEN, guarded_control
 from tests.harness.wire.control_fleet import Control
 
@@ -88,6 +90,17 @@ class Stage:
         browser = self.browser()
         assert (await browser.sign_in(token)).status_code == 303
         return browser
+
+    async def token_of(self, role: role_pb2.Role.ValueType) -> str:
+        """The token of a new service account with this role in the account."""
+        name = f"accounts/acme/serviceAccounts/{role_pb2.Role.Name(role).lower().replace('_', '-')}"
+        await self.control.tokens.CreateServiceAccount(token_service_pb2.CreateServiceAccountRequest(name=name))
+        binding = access_service_pb2.CreateBindingRequest(
+            scope="accounts/acme", member=f"serviceAccount:{name}", role=role
+        )
+        await self.control.access.CreateBinding(binding)
+        request = token_service_pb2.CreateAccessTokenRequest(service_account=name)
+        return str((await self.control.tokens.CreateAccessToken(request)).secret)
 
     @contextmanager
     def control_away(self) -> Iterator[None]:
