@@ -53,6 +53,12 @@ class MeteringMiddleware:
     Each request to a metered route is authorised before it reaches the app, counted while it streams, ended when its
     service may not go on, and recorded. Routes that make no model run pass untouched. Made with the app alone, it is
     configured by the environment.
+
+    Attributes:
+        client: Speaks to metering nodes.
+        find_service: Leads from an API key and a model to a service.
+        requests: Number of requests by what became of them: metered, free, refused, or of a route or body that was
+            refused.
     """
 
     def __init__(
@@ -95,9 +101,7 @@ class MeteringMiddleware:
         ensure_log_output(environment.log_level_from(said))
         self._app = app
         self.client = client if client is not None else environment.client_from(said)
-        """What speaks to metering nodes."""
         self.find_service = service_resolver(services) if services is not None else environment.services_from(said)
-        """Leads from an API key and a model to a service."""
         self._count_input_tokens = count_input_tokens
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(said)
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else said)
@@ -115,7 +119,6 @@ class MeteringMiddleware:
         self._check_is_due = False
         self._knows_forced_usage = False
         self.requests: Counter[str] = Counter()
-        """Number of requests by what became of them: metered, free, refused, or of a route or body that was refused."""
         self._tell_metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from tallygate.control.v1 import account_service_pb2, lifecycle_service_pb2
 from tallygate.integrations.ratelimit import rate_limit_pb2 as wire
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi.engine_harness import SERVICE, people
-from tests.harness.patience import until_found
+from tests.harness.patience import until, until_found
 from tests.harness.programs.programs import Pair
 from tests.harness.wire.rate_limits import Gateway, gateway
 
@@ -111,3 +111,17 @@ async def test_an_id_that_was_counted_opens_no_other_request(running: Pair) -> N
         refused = await edge.ask(request)
         assert refused.overall_code == wire.OVER_LIMIT
         assert refused.dynamic_metadata["reason"] == "REQUEST_ID_REUSED"
+
+
+async def test_what_is_said_after_its_time_is_recorded(running: Pair) -> None:
+    """More than was recorded without it, and less, too."""
+    gate, reserved = ({"service": SERVICE, "request_id": name} for name in ("r1", "r2"))
+    async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        assert (await edge.ask(gate)).overall_code == wire.OK
+        held = await edge.reserve(reserved, EACH)
+        edge.alarms.ring()
+        await until(lambda: not client.open_requests)
+        assert await outputs(running, SERVICE) == {"r1": 0, "r2": EACH}
+        assert (await edge.ask(gate, 90)).overall_code == wire.OK
+        assert not (await edge.commit(reserved, held.reservation_id, 30)).reservation_released
+    assert await outputs(running, SERVICE) == {"r1": 90, "r2": 30}
