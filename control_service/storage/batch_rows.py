@@ -31,6 +31,7 @@ _buckets = schema.rate_buckets
 _MONEY: Final = ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count", "told_left_nanos")
 _TRIAL: Final = ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens", "trial_told_percent")
 _SERVICE: Final[Columns] = {"account_id": TEXT, "uid": TEXT}
+_BUCKETS: Final[Columns] = {"account_id": TEXT, "service_uid": TEXT}
 _SAVE_MONEY: Final = (
     update(_accounts)
     .where(_accounts.c.account_id == bindparam("key"))
@@ -78,14 +79,13 @@ class BatchRows(Batches):
 
     @override
     async def buckets(self, keys: Collection[PotKey]) -> dict[PotKey, Bucket]:
-        of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
-        found: dict[PotKey, Bucket] = {}
-        for batch in in_batches({(key.account, key.service_uid) for key in keys}):
-            for row in await self._rows(select(_buckets).where(of_service.in_(batch))):
-                values = dict(row)
-                key = PotKey(values.pop("account_id"), values.pop("service_uid"), PotKind(values.pop("kind")))
-                if key in keys:
-                    found[key] = Bucket(**values)
+        dialect, found = self._connection.dialect.name, {}
+        services = sorted({(key.account, key.service_uid) for key in keys})
+        for row in await self._rows(_buckets_of(dialect), parameters(dialect, _BUCKETS, services)):
+            values = dict(row)
+            key = PotKey(values.pop("account_id"), values.pop("service_uid"), PotKind(values.pop("kind")))
+            if key in keys:
+                found[key] = Bucket(**values)
         return found
 
     @override
@@ -166,3 +166,10 @@ def _lock_accounts(dialect: str) -> Executable:
 def _services_of(dialect: str) -> Executable:
     rows = given(dialect, _SERVICE)
     return services_read.where(_services.c.account_id == rows.c.account_id, _services.c.uid == rows.c.uid)
+
+
+@cache
+def _buckets_of(dialect: str) -> Executable:
+    rows = given(dialect, _BUCKETS)
+    of_service = _buckets.c.account_id == rows.c.account_id, _buckets.c.service_uid == rows.c.service_uid
+    return select(_buckets).where(*of_service)

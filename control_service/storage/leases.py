@@ -1,6 +1,6 @@
 """Leases as rows."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from control_service.domain.lease import Lease
 from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 from control_service.storage import schema
-from control_service.storage.given import NUMBER, TEXT, Columns, given, parameters
+from control_service.storage.given import NUMBER, TEXT, Columns, given, is_one_of, keys_of, parameters
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import LeaseFilter, Leases, NamedLease, Recall
 from tallygate._server.database.upsert import upsert
@@ -37,7 +37,6 @@ _is_open: ColumnElement[bool] = literal_column("NOT leases.closed")
 _is_closed: ColumnElement[bool] = literal_column("leases.closed")
 # In the words of the partial indexes, which SQLite compares; SQLAlchemy's are `closed = 0` there.
 _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
-_pot_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 _of_limit = (_leases.c.account_id, _leases.c.limit_uid, _leases.c.member_uid, _leases.c.period_start_us)
 _plain = tuple(name for name in Lease.__slots__ if name != "limit")
 _lease_columns = [
@@ -48,6 +47,8 @@ _lease_columns = [
 _kinds = {kind.value: kind for kind in PotKind}
 _NO_LIMIT: Final = (None, None, None)
 _KEY: Final[Columns] = {"account_id": TEXT, "lease_id": TEXT}
+_POT: Final[Columns] = {"account_id": TEXT, "service_uid": TEXT, "kind": TEXT}
+_LIMIT: Final[Columns] = {"account_id": TEXT, "limit_uid": TEXT, "member_uid": TEXT, "period_start_us": NUMBER}
 _COUNTERS: Final = (
     "granted_units",
     "consumed_units",
@@ -74,19 +75,17 @@ class LeaseRows(Leases):
 
     @override
     async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
-        spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
-        had_units = _leases.c.granted_units + _leases.c.refunded_units
-        query = select(*_lease_columns).where(_is_open, had_units > spoken_for)
-        of_money = query.where(_leases.c.kind == PotKind.MONEY)
+        dialect = self._connection.dialect.name
         found = []
-        for accounts in in_batches({key.account for key in pots if key.kind is PotKind.MONEY}):
-            found += await self._read(of_money.where(_leases.c.account_id.in_(accounts)))
-        of_services = [key for key in pots if key.kind is not PotKind.MONEY and key.limit is None]
-        for keys in in_batches([key[:3] for key in of_services]):
-            found += await self._read(query.where(_pot_key.in_(keys)))
-        of_limits = query.where(_leases.c.limit_uid.is_not(None))
-        for limits in in_batches([key.limit for key in pots if key.limit is not None]):
-            found += await self._read(of_limits.where(tuple_(*_of_limit).in_(limits)))
+        accounts = sorted({key.account for key in pots if key.kind is PotKind.MONEY})
+        if accounts:
+            found += await self._read(_free_money(dialect), keys_of(dialect, accounts))
+        of_services = sorted({key[:3] for key in pots if key.kind is not PotKind.MONEY and key.limit is None})
+        if of_services:
+            found += await self._read(_free_of_services(dialect), parameters(dialect, _POT, of_services))
+        of_limits = sorted({key.limit for key in pots if key.limit is not None})
+        if of_limits:
+            found += await self._read(_free_of_limits(dialect), parameters(dialect, _LIMIT, of_limits))
         return sorted(found, key=lambda lease: lease.lease_id)
 
     @override
@@ -110,13 +109,9 @@ class LeaseRows(Leases):
 
     @override
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
-        query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us).where(
-            _leases.c.recall_requested_us.is_not(None), _is_open
-        )
-        found: list[Recall] = []
-        for batch in in_batches(nodes):
-            found += [Recall(*row) for row in await self._connection.execute(query.where(_leases.c.node.in_(batch)))]
-        return found
+        dialect = self._connection.dialect.name
+        rows = await self._connection.execute(_recalled(dialect), keys_of(dialect, nodes))
+        return [Recall(*row) for row in rows]
 
     @override
     async def open_on(self, nodes: Collection[str]) -> list[str]:
@@ -188,8 +183,8 @@ class LeaseRows(Leases):
             held[key] = held.get(key, 0) + int(units)
         return held
 
-    async def _read(self, query: Select[Any]) -> list[Lease]:
-        return [_lease(row) for row in await self._connection.execute(query)]
+    async def _read(self, query: Select[Any], given_: Mapping[str, Any] | None = None) -> list[Lease]:
+        return [_lease(row) for row in await self._connection.execute(query, given_)]
 
     async def _read_named(self, query: Select[Any]) -> list[NamedLease]:
         return [NamedLease(_lease(row), row.service_id) for row in await self._connection.execute(query)]
@@ -224,3 +219,34 @@ def _lease(row: Row[Any]) -> Lease:
     if row.limit_uid is not None:
         values["limit"] = LimitPotKey(row.account_id, row.limit_uid, row.member_uid, row.period_start_us)
     return Lease(**values)
+
+
+@cache
+def _free() -> Select[Any]:
+    """Open leases that have units which nobody has consumed, returned or holds."""
+    spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
+    return select(*_lease_columns).where(_is_open, _leases.c.granted_units + _leases.c.refunded_units > spoken_for)
+
+
+@cache
+def _free_money(dialect: str) -> Select[Any]:
+    return _free().where(_leases.c.kind == PotKind.MONEY, is_one_of(dialect, _leases.c.account_id))
+
+
+@cache
+def _free_of_services(dialect: str) -> Select[Any]:
+    rows = given(dialect, _POT)
+    return _free().where(*(_leases.c[name] == rows.c[name] for name in _POT))
+
+
+@cache
+def _free_of_limits(dialect: str) -> Select[Any]:
+    rows = given(dialect, _LIMIT)
+    of_limit = (_leases.c[name] == rows.c[name] for name in _LIMIT)
+    return _free().where(_leases.c.limit_uid.is_not(None), *of_limit)
+
+
+@cache
+def _recalled(dialect: str) -> Select[Any]:
+    query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us)
+    return query.where(_leases.c.recall_requested_us.is_not(None), _is_open, is_one_of(dialect, _leases.c.node))
