@@ -106,9 +106,7 @@ class MeteringMiddleware:
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(said)
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else said)
         usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(said)
-        # A server may take the fields of one encoding, and refuse those of the other.
-        once = getattr(app, "is_asked_once", False)
-        self._habits = {is_form: ServerHabits(usage, is_asked_once=once) for is_form in (False, True)}
+        self._habits = _habits_of(app, usage)
         if asks_server_for_input is None:
             asks_server_for_input = environment.server_counts_input_from(said)
         self._streams_whole = environment.streams_whole_from(
@@ -275,6 +273,12 @@ class MeteringMiddleware:
             responder.end_soon()
         if self._open:
             self._schedule_check()
+
+
+def _habits_of(app: App, usage: StreamUsage) -> dict[bool, ServerHabits]:
+    """The habits of the app, by whether a request is a form: it may take the fields of one encoding alone."""
+    once = getattr(app, "is_asked_once", False)
+    return {is_form: ServerHabits(usage, is_asked_once=once) for is_form in (False, True)}
 
 
 def _has_token_for_each(parsed: ParsedRequest, grant: Grant) -> bool:
