@@ -114,8 +114,7 @@ class MeteringMiddleware:
         )
         self._tokenizer = ServerTokenizer(app) if asks_server_for_input else None
         self._open: set[MeteringResponder] = set()
-        self._check_is_due = False
-        self._knows_forced_usage = False
+        self._check_is_due = self._knows_forced_usage = False
         self.requests: Counter[str] = Counter()
         self._tell_metrics()
 
