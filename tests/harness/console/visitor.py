@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.harness.console.clerk import clerk
 from tests.harness.patience import PATIENCE_S
 
-TURN_S: Final = 0.1
 PATIENCE_MS: Final = PATIENCE_S * 1_000
 AWAY: Final = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 LOADED_WITH_ERROR: Final = "Failed to load resource: the server responded with a status of"
@@ -66,12 +64,6 @@ class Visitor:
                 {"name": one.name, "value": one.value, "url": self.home} for one in there.client.cookies.jar
             ]
         await self.context.add_cookies(cookies)
-
-    async def until_back(self, path: str) -> None:
-        """A page, as soon as whatever was away answers again."""
-        async with asyncio.timeout(PATIENCE_S):
-            while await self.go(path) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # noqa: ASYNC110  # a process does not say when
-                await asyncio.sleep(TURN_S)
 
     def problems(self) -> list[str]:
         """All that went wrong: what the browser complains of, but for pages that were answered with a refusal."""
