@@ -73,10 +73,11 @@ class Served:
         return {record.request_id for record in await self.records()}
 
     async def new_records(self, before: set[str], count: int) -> list[request_usage_pb2.RequestUsage]:
-        """Records beyond those before, once there are so many."""
+        """Records beyond those before, once there are so many, and none of them runs."""
 
         async def are_there() -> bool:
-            return len(await self.ids() - before) >= count
+            settled = {record.request_id for record in await self.records() if record.HasField("settle_time")}
+            return len(settled - before) >= count
 
         await until_found(are_there)
         return [record for record in await self.records() if record.request_id not in before]
@@ -227,6 +228,23 @@ async def test_what_fails_upstream_costs_nothing_and_what_is_asked_again_costs_o
     found = await served.new_records(before, 2)
     assert sorted(record.usage.output_tokens for record in found) == [0, 9]
     assert sorted(record.usage.input_tokens > 0 for record in found) == [False, True]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_client_that_leaves_before_anything_came_holds_nothing(served: Served, streams: bool) -> None:
+    """No hook hears of it: its request ends all the same, by its input."""
+    before = await served.ids()
+    served.engine.is_silent = True
+    async with served.client() as client:
+        asking = asyncio.create_task(ask(client, "gone", 9, streams=streams, leave_after=None))
+        await until(lambda: served.engine.running)
+        asking.cancel()
+        await asyncio.wait({asking})
+    await until(lambda: not served.engine.running)
+    served.engine.is_silent = False
+    (record,) = await served.new_records(before, 1)
+    assert record.estimated
+    assert (record.usage.input_tokens > 0, record.usage.output_tokens) == (True, 0)
 
 
 async def test_a_trial_that_ends_ends_the_stream(served: Served) -> None:

@@ -108,7 +108,9 @@ class MeteredCall:
         await self._finished()
 
     def abandon(self) -> None:
-        """No hook will speak of it any more."""
+        """No hook will speak of it any more, unless one has."""
+        if self._answered.done():
+            return
         if not self.has_begun:
             self._give(_NOTHING)
         self._left.set()

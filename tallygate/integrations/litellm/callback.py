@@ -36,6 +36,9 @@ from tallygate.integrations.routes import Use
 _LOGGING = "litellm_logging_obj"
 """Name of the object that LiteLLM makes for each call and hands to each hook; a call id may be its client's choice."""
 
+HOOK_WITHIN_S = 2.0
+"""Time within which a hook comes after LiteLLM has handed a call on to another task, as it does to send keepalives."""
+
 
 class _RefusedCallError(ProxyException):  # type: ignore[misc]  # LiteLLM is not installed where this is checked
     """A refusal as LiteLLM sends it: by itself it would put the status in place of the code."""
@@ -145,8 +148,7 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
         call = MeteredCall(scope, write_body(fields))
         changes = changes_of(fields, await call.authorize(self._metered))
         self._calls[data[_LOGGING]] = call
-        # Where no hook comes any more, LiteLLM lets go of the object at last; in whichever thread that is.
-        weakref.finalize(data[_LOGGING], _abandon, asyncio.get_running_loop(), call).atexit = False
+        _abandon_after(asyncio.current_task(), call)
         data.update(changes)
 
 
@@ -155,9 +157,11 @@ def _refused(answer: errors.ErrorResponse) -> RefusedError:
     return RefusedError(answer.status, headers, answer.body)
 
 
-def _abandon(loop: asyncio.AbstractEventLoop, call: MeteredCall) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call.abandon)
+def _abandon_after(serving: asyncio.Task[Any] | None, call: MeteredCall) -> None:
+    """Ends a call that no hook has spoken of when what serves its client is over: it left before anything came."""
+    assert serving is not None
+    loop = asyncio.get_running_loop()
+    serving.add_done_callback(lambda _: loop.call_later(HOOK_WITHIN_S, call.abandon))
 
 
 metering = MeteringCallback()

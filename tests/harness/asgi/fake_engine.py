@@ -39,6 +39,8 @@ class FakeEngine:
     """Requests that have generated something."""
     failures_left: int = 0
     """Requests that are answered with 500 before any is answered otherwise."""
+    is_silent: bool = False
+    """Nobody is answered at all."""
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -55,7 +57,9 @@ class FakeEngine:
         gone = asyncio.create_task(self._listen(receive))
         self.running += 1
         try:
-            if self.failures_left:
+            if self.is_silent:
+                await gone
+            elif self.failures_left:
                 self.failures_left -= 1
                 await _json(send, {"error": {"message": "the engine has failed"}}, status=500)
             elif scope["path"] == "/v1/embeddings":
