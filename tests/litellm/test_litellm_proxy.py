@@ -304,7 +304,8 @@ async def test_a_service_that_stops_ends_its_streams(served: Served) -> None:
             stop = lifecycle_service_pb2.DisablePostpaidRequest(name=SERVICE)
             await lifecycle_service_pb2_grpc.LifecycleServiceStub(channel).DisablePostpaid(stop)
         stopped = loop.time()
-    assert ends == ["length"] * 10
+    assert set(ends) == {"length"}
+    assert len(times) == 10
     sys.stdout.write(f"the last stream ended {max(times) - stopped:.3f} s after the stop\n")
     await until(lambda: not served.engine.running)
     assert max(served.engine.generated[f"s{at}"] for at in range(10)) < TOKENS_MAX

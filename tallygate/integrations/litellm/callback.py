@@ -73,6 +73,7 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
         )
         self._routes = environment.routes_from(with_settings_file(os.environ))
         self._calls: weakref.WeakKeyDictionary[object, MeteredCall] = weakref.WeakKeyDictionary()
+        self._serving: weakref.WeakKeyDictionary[asyncio.Task[Any], MeteredCall] = weakref.WeakKeyDictionary()
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: object, data: dict[str, Any], call_type: str
@@ -126,8 +127,12 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
         user_api_key_dict: object,
         traceback_str: str | None = None,
     ) -> None:
-        """Records that there was no answer, after LiteLLM's last attempt; also called for what was refused here."""
-        call = self._call_of(request_data)
+        """Records that there was no answer, after LiteLLM's last attempt; also called for what was refused here.
+
+        LiteLLM has taken its object out of the call by now: the call is that of the task that serves its client.
+        """
+        task = asyncio.current_task()
+        call = None if task is None else self._serving.get(task)
         if call is not None:
             await call.fail()
 
@@ -148,7 +153,10 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
         call = MeteredCall(scope, write_body(fields))
         changes = changes_of(fields, await call.authorize(self._metered))
         self._calls[data[_LOGGING]] = call
-        _abandon_after(asyncio.current_task(), call)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving[task] = call
+        _abandon_after(task, call)
         data.update(changes)
 
 
@@ -157,9 +165,8 @@ def _refused(answer: errors.ErrorResponse) -> RefusedError:
     return RefusedError(answer.status, headers, answer.body)
 
 
-def _abandon_after(serving: asyncio.Task[Any] | None, call: MeteredCall) -> None:
+def _abandon_after(serving: asyncio.Task[Any], call: MeteredCall) -> None:
     """Ends a call that no hook has spoken of when what serves its client is over: it left before anything came."""
-    assert serving is not None
     loop = asyncio.get_running_loop()
     serving.add_done_callback(lambda _: loop.call_later(HOOK_WITHIN_S, call.abandon))
 
