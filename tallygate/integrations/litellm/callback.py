@@ -36,6 +36,7 @@ from tallygate.integrations.routes import Use
 _LOGGING = "litellm_logging_obj"
 """Name of the object that LiteLLM makes for each call and hands to each hook; a call id may be its client's choice."""
 
+_CLIENT_LEFT = 499
 HOOK_WITHIN_S = 2.0
 """Time within which a hook comes after LiteLLM has handed a call on to another task, as it does to send keepalives."""
 
@@ -133,7 +134,9 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
         """
         task = asyncio.current_task()
         call = None if task is None else self._serving.get(task)
-        if call is not None:
+        if call is not None and getattr(original_exception, "status_code", None) == _CLIENT_LEFT:
+            call.abandon()
+        elif call is not None:
             await call.fail()
 
     def _call_of(self, data: Mapping[str, Any]) -> MeteredCall | None:
