@@ -35,22 +35,26 @@ _Refilling = TypeVar("_Refilling", Bucket, RatePot)
 
 @dataclass(slots=True)
 class _FirstSeen:
-    """A stored moment: stored after `since_ns` or read first then, and queried last at `queried_ns`."""
+    """A stored moment: stored after `since_ns` or read first then, and queried last at `queried_ns`.
+
+    `counted_ns` is how much of the time since has accrued by that query.
+    """
 
     stored_us: int
     since_ns: int
     queried_ns: int
     kept_ns: int = FORGOTTEN_AFTER_NS
+    counted_ns: int = 0
 
-    def counted_until_ns(self, stored_us: int) -> int:
-        """The end of the measured time that has accrued, where `stored_us` was stored after the last query.
+    @property
+    def counted_until_ns(self) -> int:
+        """The end of the measured time that has accrued, once another moment is stored.
 
         Of a step that took longer by the monotonic clock than by the wall clock, the rest is kept for the next, which
         may be the other way round: both clocks are read, but not at once. Were it dropped, pots would accrue the less
         the more often they are dealt with.
         """
-        counted_ns = self.since_ns + max(0, stored_us - self.stored_us) * NS_PER_US
-        return min(self.queried_ns, max(counted_ns, self.queried_ns - SPARE_NS))
+        return max(self.since_ns + self.counted_ns, self.queried_ns - SPARE_NS)
 
 
 class ElapsedTime:
@@ -72,10 +76,11 @@ class ElapsedTime:
         now_ns, kept_ns = self._clock.monotonic_ns(), bucket.full_after_us * NS_PER_US
         seen = self._buckets.get(key)
         if seen is None or seen.stored_us != bucket.updated_us:
-            since_ns = now_ns - kept_ns if seen is None else seen.counted_until_ns(bucket.updated_us)
+            since_ns = now_ns - kept_ns if seen is None else seen.counted_until_ns
             seen = self._buckets[key] = _FirstSeen(bucket.updated_us, since_ns, now_ns)
-        seen.queried_ns, seen.kept_ns = now_ns, kept_ns
-        return bucket.refilled(now_us, (now_ns - seen.since_ns) // NS_PER_US)
+        told_ns, measured_ns = max(0, now_us - bucket.updated_us) * NS_PER_US, now_ns - seen.since_ns
+        seen.queried_ns, seen.kept_ns, seen.counted_ns = now_ns, kept_ns, min(told_ns, measured_ns)
+        return bucket.refilled(now_us, measured_ns // NS_PER_US)
 
     def note_recall(self, lease_id: str, requested_us: int) -> None:
         """Notes that a recall was requested, or sent to its node; its age counts from the first of the two."""

@@ -1,5 +1,7 @@
 """The rate bucket of a reservation, under arbitrary sequences of refills, loans, settlements and new rates."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +116,27 @@ def test_replicas_whose_clocks_differ_make_up_no_time(
     assert consumed * MICRO_PER_TOKEN <= rate * most_us
     if len(clocks) == 1:
         assert consumed * MICRO_PER_TOKEN <= rate * (FULL_AFTER_US + passed_us + SPARE_NS // 1_000)
+
+
+@given(
+    ahead_us=st.integers(min_value=SET_BACK_US + 1, max_value=10**11),
+    step_us=st.integers(min_value=1_000, max_value=20_000),
+    turns=st.lists(st.integers(min_value=0, max_value=1), min_size=50, max_size=100),
+)
+def test_replicas_in_turn_make_up_no_time(ahead_us: int, step_us: int, turns: list[int]) -> None:
+    """Where clocks set each other back, each replica adds what it measured, however often they take turns."""
+    clocks = [ManualClock(START_US + offset_us) for offset_us in (0, ahead_us)]
+    replicas = [ElapsedTime(clock) for clock in clocks]
+    bucket, accrued_us = Bucket.empty(START_US).rated(1), [0, 0]
+    for replica, clock in zip(replicas, clocks, strict=True):
+        bucket = replace(replica.refilled(KEY, bucket, clock.now_us()), level_micro=0)
+    for turn in turns:
+        for clock in clocks:
+            clock.advance(us=step_us)
+        refilled = replicas[turn].refilled(KEY, bucket, clocks[turn].now_us())
+        accrued_us[turn] += refilled.level_micro
+        bucket = replace(refilled, level_micro=0)
+    assert max(accrued_us) <= len(turns) * step_us + SPARE_NS // 1_000
 
 
 @given(rate=rates, jumps=st.lists(st.integers(-(10**11), -SET_BACK_US - 10_000) | st.integers(0, 10**11)))
