@@ -1,6 +1,6 @@
 """The catalogue: models and what they offer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 WHOLE_OUTPUT_TOKENS_DEFAULT: Final = 4_096
@@ -54,3 +54,7 @@ class Model:
     def retired(self) -> bool:
         """Whether nothing is begun on it any more."""
         return self.retire_us is not None
+
+    def due_by(self, due_us: int) -> "Model":
+        """The model with what waits for it due at this moment, or before."""
+        return replace(self, next_due_us=due_us if self.next_due_us is None else min(self.next_due_us, due_us))

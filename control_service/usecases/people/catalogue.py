@@ -156,7 +156,10 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
     announced = await announce_prices(tx, replace(model, price_count=price.version), act.now_us)
     if is_first and effective_us == act.now_us:
         # The sweeper starts the services again that had stopped for want of a price: it may lock their accounts.
-        announced = replace(announced, next_due_us=effective_us)
+        announced = announced.due_by(effective_us)
+    if model.next_due_us is not None:
+        # Services may wait for the sweeper since then.
+        announced = announced.due_by(model.next_due_us)
     await tx.models.save(announced)
     return price
 

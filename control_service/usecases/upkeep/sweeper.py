@@ -5,7 +5,6 @@ It rests until the first moment at which anything is due, and looks at the nodes
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -37,6 +36,9 @@ OBSERVATION_S = 0.5
 
 BATCH_SIZE: Final = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
+
+LOOK_AGAIN_US: Final = 10 * US_PER_SECOND
+"""Time after which it is looked for whether any service is still behind a change of its model."""
 
 SET_BACK_US: Final = US_PER_SECOND
 """Minimum time that a wall clock must lose to count as set back."""
@@ -176,16 +178,19 @@ class Sweeper:
     async def _announce_price(self, model_id: str) -> None:
         """Announces a price that takes effect to nodes, and updates the services whose status is behind their model.
 
-        The model stays due while more services wait than one tick deals with.
+        What is behind is read under the lock under which prices are published and models retired, so that nothing is
+        missed. The model stays due while more services wait than one tick deals with, and is looked at again where any
+        did: this process may end before it has updated them.
         """
-        async with self._database.reading() as tx:
-            behind = await tx.services.behind_model(model_id, self._clock.now_us(), BATCH_SIZE)
         async with self._database.writing() as tx:
             await tx.lock_globals()
+            now_us = self._clock.now_us()
             model = await tx.models.get(model_id)
-            announced = await announce_prices(tx, model, self._clock.now_us())
-            if len(behind) == BATCH_SIZE:
-                announced = replace(announced, next_due_us=model.next_due_us)
+            behind = await tx.services.behind_model(model_id, now_us, BATCH_SIZE)
+            announced = await announce_prices(tx, model, now_us)
+            if behind:
+                look_us = now_us if len(behind) == BATCH_SIZE else now_us + LOOK_AGAIN_US
+                announced = announced.due_by(look_us)
             await tx.models.save(announced)
         self._changes.announce()
         await self._isolation.run_each("priced", behind, self._follow_model)

@@ -18,6 +18,7 @@ from control_service.usecases.people.catalogue import (
     model_views,
     update_model,
 )
+from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk
 
 
@@ -125,6 +126,7 @@ async def test_nodes_hear_of_prices(desk: Desk) -> None:
 async def test_a_price_to_come_can_be_withdrawn(desk: Desk) -> None:
     """It never takes effect, is still listed, and its version is not given again; a repeat changes nothing."""
     await desk.publish_price()
+    await Kit(desk.database, desk.clock).sweeper.tick()
     await desk.publish_price(desk.now_us + 5_000_000)
     await desk.publish_price(desk.now_us + 9_000_000)
     gone = await desk.withdraw_price(2)

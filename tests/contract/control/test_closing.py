@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from control_service.domain.errors import Reason, RefusedError
+from control_service.domain.errors import Reason, RefusedError, StorageUnavailableError
 from control_service.domain.event import EventCause
 from control_service.domain.status import Status, StopReason
 from control_service.storage.database import SqlDatabase
@@ -19,6 +19,10 @@ RETIRED, CLOSED = frozenset({StopReason.MODEL_RETIRED}), frozenset({StopReason.A
 
 async def sweep(desk: Desk) -> None:
     await Kit(desk.database, desk.clock).sweeper.tick()
+
+
+async def ended(_sweeper: sweeper.Sweeper, _key: tuple[str, str]) -> None:
+    raise StorageUnavailableError
 
 
 async def told_to_nodes(desk: Desk, service_id: str) -> tuple[Status, frozenset[StopReason]]:
@@ -163,3 +167,28 @@ async def test_the_sweeper_works_through_a_models_services(
     assert [(one.service_id, one.told_stop_reasons) for one in found] == [(name, RETIRED) for name in names]
     assert await desk.events("gone") == []
     assert due_us == desk.now_us + 5_000_000
+
+
+async def test_a_price_is_published_before_a_retirement_was_worked_through(desk: Desk) -> None:
+    """What the services wait for stays due."""
+    await desk.create()
+    await desk.publish_price()
+    await sweep(desk)
+    await desk.retire()
+    await desk.publish_price(desk.now_us + 5_000_000)
+    await sweep(desk)
+    assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
+
+
+async def test_what_a_sweeper_left_behind_is_found(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process may end when it has told nodes of a retirement, and updated none of the model's services."""
+    await desk.create()
+    await desk.retire()
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeper.Sweeper, "_follow_model", ended)
+        with pytest.raises(StorageUnavailableError):
+            await sweep(desk)
+    assert await desk.events() == []
+    desk.clock.advance(us=sweeper.LOOK_AGAIN_US)
+    await sweep(desk)
+    assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
