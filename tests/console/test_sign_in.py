@@ -59,3 +59,49 @@ async def test_whoever_signs_out_is_gone(shop: Shop, visitor: Visitor) -> None:
     await visitor.page.go_back()
     await visitor.page.wait_for_url("**/sign-in*")
     assert customer.account_id not in await visitor.page.inner_text("body")
+
+
+async def test_what_was_typed_outlives_the_session(shop: Shop, visitor: Visitor) -> None:
+    """Whoever signs in again finds it in the form, and sends it; somebody else does not, and nothing of it stays."""
+    customer, other = shop.new_customer(), shop.new_customer()
+    path = f"/{customer.name}/create-service"
+    await visitor.sign_in(customer.owner, path)
+    await _press_without_session(visitor)
+    await _sign_in_here(visitor, customer.owner)
+    await visitor.page.wait_for_url(shop.home + path)
+    assert await visitor.page.get_by_label("Id", exact=True).input_value() == "support-bot"
+    assert await visitor.page.get_by_label("Name for people").input_value() == "For the desk"
+    await _press_without_session(visitor)
+    await _sign_in_here(visitor, other.owner)
+    await visitor.page.wait_for_url(shop.home + path)
+    assert "For the desk" not in await visitor.page.content()
+    assert await visitor.page.evaluate("sessionStorage.length") == 0
+
+
+async def test_what_was_sent_is_typed_no_more(shop: Shop, visitor: Visitor) -> None:
+    """The form is empty when it is opened again."""
+    customer = shop.new_customer()
+    path = f"/{customer.name}/create-service"
+    await visitor.sign_in(customer.owner, path)
+    await _type_and_press(visitor)
+    await visitor.page.wait_for_url(lambda url: not url.endswith("/create-service"))
+    await visitor.go(path)
+    assert await visitor.page.get_by_label("Id", exact=True).input_value() == ""
+    assert await visitor.page.evaluate("sessionStorage.length") == 0
+
+
+async def _press_without_session(visitor: Visitor) -> None:
+    await visitor.context.clear_cookies()
+    await _type_and_press(visitor)
+    await visitor.page.wait_for_url("**/sign-in?*")
+
+
+async def _type_and_press(visitor: Visitor) -> None:
+    await visitor.page.get_by_label("Id", exact=True).fill("support-bot")
+    await visitor.page.get_by_label("Name for people").fill("For the desk")
+    await visitor.page.get_by_role("button", name="Create the service").click()
+
+
+async def _sign_in_here(visitor: Visitor, token: str) -> None:
+    await visitor.page.get_by_label("Access token").fill(token)
+    await visitor.page.get_by_role("button", name="Sign in", exact=True).click()

@@ -144,6 +144,44 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// What was typed is kept in this tab until it has arrived: where the session had ended, it stands in its form again after
+// the next sign-in of the same person. Secrets are not kept.
+const TYPED = "typed";
+const FIELDS = "input:not([type=hidden], [type=password]), select, textarea";
+
+function keepTyped(form) {
+  const who = document.body.dataset.who;
+  if (who === undefined) return;
+  const values = [...form.querySelectorAll(FIELDS)].map((one) => [one.name, one.value, one.checked === true]);
+  sessionStorage.setItem(TYPED, JSON.stringify({ who, action: form.action, values }));
+}
+
+function restoreTyped() {
+  const typed = JSON.parse(sessionStorage.getItem(TYPED));
+  if (!typed) return;
+  const who = document.body.dataset.who;
+  if (who === undefined) {
+    if (new URLSearchParams(location.search).get("ended") !== "change") return;
+    sessionStorage.setItem(TYPED, JSON.stringify({ ...typed, ended: true }));
+    return;
+  }
+  sessionStorage.removeItem(TYPED);
+  if (!typed.ended || typed.who !== who) return;
+  const form = [...document.querySelectorAll("form[method=post]")].find((one) => one.action === typed.action);
+  if (!form || form.querySelector(".error")) return;
+  const fields = [...form.querySelectorAll(FIELDS)];
+  for (const [name, value, checked] of typed.values) {
+    const field = fields.find((one) => one.name === name && (!isChoice(one) || one.value === value));
+    if (!field) continue;
+    if (isChoice(field)) field.checked = checked;
+    else field.value = value;
+  }
+}
+
+function isChoice(field) {
+  return field.type === "checkbox" || field.type === "radio";
+}
+
 // A second press while the first is under way does nothing; the service would do it once in any case.
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -153,6 +191,7 @@ document.addEventListener("submit", (event) => {
     return;
   }
   form.dataset.sent = "yes";
+  keepTyped(form);
 });
 
 addEventListener("pageshow", () => {
@@ -179,5 +218,6 @@ function retry() {
 }
 
 localTimes(document);
+restoreTyped();
 for (const element of document.querySelectorAll("[data-live]")) keepLive(element);
 if (document.querySelector("[data-retry]")) setTimeout(retry, RETRY_MS);
