@@ -178,19 +178,21 @@ class Sweeper:
     async def _announce_price(self, model_id: str) -> None:
         """Announces a price that takes effect to nodes, and updates the services whose status is behind their model.
 
-        What is behind is read under the lock under which prices are published and models retired, so that nothing is
-        missed. The model stays due while more services wait than one tick deals with, and is looked at again where any
-        did: this process may end before it has updated them.
+        The model stays due while more services wait than one tick deals with, or where it was changed since they were
+        read. It is looked at again where any waited: this process may end before it has updated them.
         """
+        async with self._database.reading() as tx:
+            seen = await tx.models.get(model_id)
+            behind = await tx.services.behind_model(model_id, self._clock.now_us(), BATCH_SIZE)
         async with self._database.writing() as tx:
             await tx.lock_globals()
-            now_us = self._clock.now_us()
-            model = await tx.models.get(model_id)
-            behind = await tx.services.behind_model(model_id, now_us, BATCH_SIZE)
+            model, now_us = await tx.models.get(model_id), self._clock.now_us()
             announced = await announce_prices(tx, model, now_us)
-            if behind:
-                look_us = now_us if len(behind) == BATCH_SIZE else now_us + LOOK_AGAIN_US
-                announced = announced.due_by(look_us)
+            changed = (model.retire_us, model.price_count) != (seen.retire_us, seen.price_count)
+            if changed or len(behind) == BATCH_SIZE:
+                announced = announced.due_by(now_us)
+            elif behind:
+                announced = announced.due_by(now_us + LOOK_AGAIN_US)
             await tx.models.save(announced)
         self._changes.announce()
         await self._isolation.run_each("priced", behind, self._follow_model)

@@ -4,11 +4,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from control_service.domain.actor import SYSTEM
 from control_service.domain.errors import Reason, RefusedError, StorageUnavailableError
 from control_service.domain.event import EventCause
 from control_service.domain.status import Status, StopReason
 from control_service.storage.database import SqlDatabase
+from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.fleet.config_lookup import lookup_configs
+from control_service.usecases.idempotent_call import Act
+from control_service.usecases.people.closing import set_retired
 from control_service.usecases.people.services import delete_service
 from control_service.usecases.upkeep import sweeper
 from tests.harness.control.fleet_harness import Kit
@@ -191,4 +195,23 @@ async def test_what_a_sweeper_left_behind_is_found(desk: Desk, monkeypatch: pyte
     assert await desk.events() == []
     desk.clock.advance(us=sweeper.LOOK_AGAIN_US)
     await sweep(desk)
+    assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
+
+
+async def test_a_retirement_while_the_sweeper_is_at_the_model_is_worked_through(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although who is behind was read before it."""
+    await desk.create()
+    await desk.publish_price()
+    lock, kit = SqlTransaction.lock_globals, Kit(desk.database, desk.clock)
+
+    async def lock_after_a_retirement(tx: SqlTransaction) -> None:
+        monkeypatch.setattr(SqlTransaction, "lock_globals", lock)
+        await set_retired(tx, "llama", Act(desk.now_us, SYSTEM, str), retired=True)
+        await lock(tx)
+
+    monkeypatch.setattr(SqlTransaction, "lock_globals", lock_after_a_retirement)
+    for _ in range(2):
+        await kit.sweeper.tick()
     assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
