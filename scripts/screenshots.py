@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import grpc
 from playwright.async_api import Browser
 
+from tallygate.client import MeteringClient
 from tallygate.control.v1 import (
     api_key_pb2,
     budget_pb2,
@@ -28,7 +29,7 @@ from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import TALLYGATE, environment
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "images" / "console"
-BYTES_MAX: Final = 100_000
+BYTES_MAX: Final = 110_000
 NARROW, WIDE = (360, 760), (1_180, 760)
 ACCOUNT: Final = "accounts/acme"
 SERVICE: Final = f"{ACCOUNT}/services/default-llama-3.1-70b"
@@ -57,8 +58,13 @@ SHOTS: Final = (
     Shot("keys", f"/{ACCOUNT}/keys"),
     Shot("money", f"/{ACCOUNT}/money"),
     Shot("statement", f"/{ACCOUNT}/statements"),
-    Shot("traffic", "/traffic"),
+    Shot("budgets", f"/{ACCOUNT}/budgets"),
+    Shot("nodes", "/operations/nodes"),
+    Shot("catalogue", "/operations/models"),
 )
+TRAFFIC: Final = Shot("traffic", "/traffic")
+LOOK_S: Final = 15.0
+"""Time for which the page of traffic is looked at, while requests come."""
 
 
 def main() -> None:
@@ -70,7 +76,7 @@ def main() -> None:
     with _demo() as (control, metering, home):
         _make_more(control)
         request_id = _some_request(metering)
-        asyncio.run(_take(path, home, f"/{ACCOUNT}/requests?request_id={request_id}"))
+        asyncio.run(_take(path, home, metering, f"/{ACCOUNT}/requests?request_id={request_id}"))
     big = [picture.name for picture in FOLDER.glob("*.png") if picture.stat().st_size > BYTES_MAX]
     sys.exit(f"More than {BYTES_MAX} bytes: {', '.join(big)}" if big else 0)
 
@@ -124,18 +130,35 @@ def _some_request(metering: str) -> str:
     return str(max(answer.request_usages, key=lambda one: one.receipt.cost_nanos).request_id)
 
 
-async def _take(path: str, home: str, request_page: str) -> None:
+async def _take(path: str, home: str, metering: str, request_page: str) -> None:
     async with running_chromium(path) as browser:
         for shot in SHOTS:
             await _shoot(browser, home, shot._replace(path=shot.path or request_page))
+        async with MeteringClient(metering) as client, asyncio.TaskGroup() as group:
+            ends = asyncio.get_running_loop().time() + LOOK_S
+            group.create_task(_shoot(browser, home, TRAFFIC, after_s=LOOK_S - 2))
+            for number in range(6):
+                group.create_task(_ask(client, number, ends))
 
 
-async def _shoot(browser: Browser, home: str, shot: Shot) -> None:
+async def _ask(client: MeteringClient, caller: int, ends: float) -> None:
+    """One request after the other, each a little longer."""
+    number = 0
+    while asyncio.get_running_loop().time() < ends:
+        number += 1
+        async with client.request(SERVICE, input_tokens=200 + 40 * caller, max_output_tokens=400) as request:
+            for _ in range(5 + number % 9):
+                await asyncio.sleep(0.05)
+                request.output(20)
+
+
+async def _shoot(browser: Browser, home: str, shot: Shot, after_s: float = 0.5) -> None:
     width, height = shot.size
     options = {"color_scheme": shot.scheme, "viewport": {"width": width, "height": height}}
     async with visiting(browser, home, locale="en-GB", timezone_id="Europe/Berlin", **options) as visitor:
         await visitor.be("")
         await visitor.go(shot.path)
+        await asyncio.sleep(after_s)
         await visitor.page.screenshot(path=FOLDER / f"{shot.name}.png", animations="disabled")
 
 
