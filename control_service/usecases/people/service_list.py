@@ -87,10 +87,11 @@ async def _batch(tx: Transaction, query: ServiceQuery, account: Account | None) 
     if account is None or is_of_teams or query.status not in (None, Status.NOT_ENABLED):
         return stored
     defaults = await _defaults(tx, account, query.wanted.model_id, query.after[1], size)
-    of_any_status = await tx.services.among(account.account_id, {service.service_id for service in defaults})
-    taken = {service.service_id for service in (*stored, *of_any_status)}
-    merged = [*stored, *(service for service in defaults if service.service_id not in taken)]
-    return sorted(merged, key=lambda service: service.service_id)[:size]
+    services = {service.service_id: service for service in defaults}
+    # Those of another status too, though they are not shown: by the number of a batch it is known whether more come.
+    for service in (*await tx.services.among(account.account_id, set(services)), *stored):
+        services[service.service_id] = service
+    return sorted(services.values(), key=lambda service: service.service_id)[:size]
 
 
 async def _defaults(

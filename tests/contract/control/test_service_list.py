@@ -113,3 +113,15 @@ async def test_a_rare_status_is_found_without_reading_the_others(desk: Desk, eng
         assert sum("FROM services" in text for text, _ in statements) == 1
     assert "default-llama" not in await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, 7)
     assert len(await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, 7)) == 30
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+async def test_started_defaults_end_no_list_of_those_that_are_not(desk: Desk, limit: int) -> None:
+    """A page is filled from behind them."""
+    names = [f"m{number}" for number in range(7)]
+    for name in names:
+        await desk.create_model(name)
+    for started in ("default-llama", "default-m0", "default-m2", "default-m3"):
+        await desk.claim(started)
+    not_enabled = await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, limit)
+    assert not_enabled == ["default-m1", "default-m4", "default-m5", "default-m6"]
