@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tallygate._proxies import is_this_machine
+from tallygate._unreadable import why_unreadable
 
 DIRECTORY_VARIABLE: Final = "TALLYGATE_CONFIG_DIR"
 CONTEXT_VARIABLE: Final = "TALLYGATE_CONTEXT"
@@ -145,7 +146,9 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise ContextError(f"{path} cannot be read: {error}; mend it, or move it away and log in again.") from error
+        raise ContextError(
+            f"{path} cannot be read: {why_unreadable(error)}; mend it, or move it away and log in again."
+        ) from error
     if not isinstance(kept, dict):
         raise ContextError(f"{path} is no file of tallygate's; move it away, and log in again.")
     return kept

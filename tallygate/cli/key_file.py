@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tallygate._unreadable import why_unreadable
 from tallygate.cli.rpc import fail
 from tallygate.control.v1 import api_key_pb2, key_service_pb2
 
@@ -23,7 +24,7 @@ def read_secret(path: str) -> str:
     try:
         return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
     except (OSError, UnicodeDecodeError) as error:
-        fail(f"{path} cannot be read: {error}; give a file with the secret alone")
+        fail(f"{path} cannot be read: {why_unreadable(error)}; give a file with the secret alone")
 
 
 def read_keys(account: str, path: str) -> list[key_service_pb2.ImportedKey]:
@@ -36,7 +37,7 @@ def read_keys(account: str, path: str) -> list[key_service_pb2.ImportedKey]:
                 fail(f"{path} has the columns {sorted(columns)}; give key and sha256, and team, owner, display_name")
             return [_key(account, row, f"{path}, line {rows.line_num}") for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        fail(f"{path} cannot be read: {error}; give a CSV file")
+        fail(f"{path} cannot be read: {why_unreadable(error)}; give a CSV file")
 
 
 def _key(account: str, row: dict[str, str], where: str) -> key_service_pb2.ImportedKey:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from tallygate._unreadable import why_unreadable
 from tallygate.importing.values import Row
 
 Tables = Mapping[str, Sequence[Row]]
@@ -104,7 +105,7 @@ def _read_sqlite(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:
                 if name in there
             }
     except (OSError, sqlite3.Error) as error:
-        raise UnreadableTablesError(f"{path} cannot be read: {error}.") from error
+        raise UnreadableTablesError(f"{path} cannot be read: {why_unreadable(error)}.") from error
 
 
 def _read_export(folder: Path, name: str) -> list[Row] | None:
@@ -115,7 +116,7 @@ def _read_export(folder: Path, name: str) -> list[Row] | None:
             try:
                 return read(path)
             except (OSError, ValueError, csv.Error) as error:
-                raise UnreadableTablesError(f"{path} cannot be read: {error}.") from error
+                raise UnreadableTablesError(f"{path} cannot be read: {why_unreadable(error)}.") from error
     return None
 
 

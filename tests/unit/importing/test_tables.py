@@ -42,7 +42,7 @@ def test_a_file_of_sqlite_is_only_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("absent", None, "cannot be read"),
+        ("absent", None, "cannot be read: No such file or directory."),
         ("plain.txt", "hello", "neither a file of SQLite's nor a folder"),
     ],
 )
