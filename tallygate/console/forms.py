@@ -22,6 +22,9 @@ FIELDS_MAX: Final = 200
 """Maximum number of its fields."""
 _TYPE: Final = "application/x-www-form-urlencoded"
 _NUMBER: Final = re.compile(r"[+-]?\d{1,19}")
+_SET_OFF: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:([,_ \u202f\u00a0])\d{3})(?:\1\d{3})*(?:\.\d*)?")
+"""Digits whose thousands are set off; `1,5` is none of these: who types it may well mean one and a half."""
+_SEPARATORS: Final = re.compile(r"[,_ \u202f\u00a0]")
 _AMOUNT: Final = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
 _INT64_MAX: Final = 2**63 - 1
 _INT32_MAX: Final = 2**31 - 1
@@ -80,9 +83,9 @@ class Form:
     def number(self, name: str, default: int = 0) -> int:
         """A whole number, whose thousands may be set off; the default where nothing was typed. Raises FieldError."""
         typed = self.text(name)
-        plain = re.sub(r"[,_ \u202f\u00a0]", "", typed)
-        if not plain:
+        if not typed:
             return default
+        plain = _joined(typed)
         if not _NUMBER.fullmatch(plain) or abs(int(plain)) > _INT64_MAX:
             raise FieldError(name, f"{typed!r} is no whole number; write digits, such as 10000.")
         return int(plain)
@@ -117,18 +120,23 @@ def time_of(field: str, typed: str) -> Timestamp | None:
     try:
         when = datetime.fromisoformat(typed)
         made.FromDatetime(when if when.tzinfo else when.replace(tzinfo=UTC))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise FieldError(field, f"{typed!r} is no time; write date and time, such as 2030-01-31T12:00.") from None
     return made
 
 
 def nanos_of(field: str, typed: str) -> int:
     """An amount of money in nanos, exact. Raises FieldError."""
-    match = _AMOUNT.fullmatch(typed.replace(",", ""))
+    match = _AMOUNT.fullmatch(_joined(typed))
     nanos = int(match[2]) * NANOS + int((match[3] or "").ljust(_DECIMALS, "0")) if match else _INT64_MAX + 1
     if match is None or nanos > _INT64_MAX:
         raise FieldError(field, f"{typed!r} is no amount; write units with at most 9 decimals, such as 12.50.")
     return -nanos if match[1] == "-" else nanos
+
+
+def _joined(typed: str) -> str:
+    """Digits without what sets off their thousands; any other text as it is."""
+    return _SEPARATORS.sub("", typed) if _SET_OFF.fullmatch(typed) else typed
 
 
 async def read_form(request: Request) -> Form:
