@@ -48,6 +48,11 @@ class Copies:
         known = self._by_address.pop(address, None)
         self._bytes -= len(known.packed) if known else 0
 
+    def clear(self) -> None:
+        """Keep no copy of any page."""
+        self._by_address.clear()
+        self._bytes = 0
+
     def of(self, address: str) -> Copy | None:
         """The page as it was read last; None where it was not, or too long ago."""
         return self._by_address.get(address)

@@ -44,13 +44,21 @@ async def _accounts(channel: grpc.aio.Channel) -> account_service_pb2.ListAccoun
 
 
 async def refresh(site: Site, session: Session) -> None:
-    """Read again what the session's caller may do. Raises CallError where the credential opens nothing any more."""
+    """Read again what the session's caller may do; copies of pages go where that is another than before.
+
+    Raises:
+        CallError: the credential opens nothing any more.
+    """
     now_ns = site.clock.monotonic_ns()
     if now_ns < session.caller_read_ns + REFRESH_S * NS_PER_S:
         return
     session.caller_read_ns = now_ns
     try:
-        session.caller = await identify(site, session.credential)
+        caller = await identify(site, session.credential)
     except CallError as error:
         if not error.is_away:
             raise
+        return
+    if caller.rights != session.caller.rights:
+        session.copies.clear()
+    session.caller = caller

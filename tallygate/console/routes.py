@@ -115,6 +115,8 @@ def _back(request: Request) -> str:
 def _failed(visit: Visit, error: CallError) -> Response:
     """The page as it was read last where nobody answers; else what went wrong."""
     visit.status = error.status
+    if not error.is_away:
+        visit.session.copies.forget(visit.address)
     if visit.part:
         return Response(error.sentence, error.status, media_type="text/plain")
     copy = visit.session.copies.of(visit.address) if error.is_away and visit.request.method == "GET" else None

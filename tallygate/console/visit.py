@@ -23,6 +23,8 @@ from tallygate.console.site import Site
 
 NOTICES: Final = "<!--notices-->"
 """Place in each page where it says what was done; no text of anybody's can look like it."""
+KEY_FIELD: Final = ' name="idempotency_key"'
+"""Field by which a page with a form is known; no text of anybody's can look like it."""
 ETAG_CHARACTERS: Final = 24
 
 Answer = TypeVar("Answer")
@@ -155,9 +157,13 @@ class Visit:
         if self.part:
             return self._part(template, shown_values)
         html = self.site.html(template, shown_values)
-        if self.request.method == "GET" and self.status == HTTPStatus.OK:
+        if self.request.method == "GET" and self._is_worth_a_copy(html):
             self.session.copies.keep(self.address, html, self.site.clock.now_us())
         return self.answer(html)
+
+    def _is_worth_a_copy(self, html: str) -> bool:
+        """Whether it is no refusal and no form: the key of a form may have been used when its copy is shown."""
+        return self.status == HTTPStatus.OK and KEY_FIELD not in html
 
     def secret_page(self, template: str, **values: Any) -> Response:
         """A page with a secret on it, which is shown once: no copy of it is kept."""

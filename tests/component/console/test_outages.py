@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import inference_service_pb2
+from tallygate.control.v1.access_service_pb2 import DeleteBindingRequest, ListBindingsRequest
 from tests.harness.console.console_harness import NOWHERE, Browser, Stage, console_of
 from tests.harness.wire.callers import OPERATOR_TOKEN, guarded_control
 
 HUB = "/accounts/acme/models"
 TRIAL = "/accounts/acme/services/default-llama/claim-free-trial"
+MONEY = "/accounts/acme/money"
+TOP_UP = f"{MONEY}/top-up"
 SINCE = 'datetime="2023-11-14T22:13:20Z"'
 
 
@@ -51,6 +55,34 @@ async def test_a_change_while_it_is_away_keeps_what_was_typed(stage: Stage) -> N
         assert 'name="note" value="what was typed"' in failed.text
     assert (await browser.send(TRIAL, failed)).status_code == 303
     assert await stage.control.status() != inference_service_pb2.SERVICE_STATUS_NOT_ENABLED
+
+
+async def test_a_form_is_shown_anew_or_not_at_all(stage: Stage) -> None:
+    """A copy of it would have the key that it was sent with: what is typed next would be taken for what is done."""
+    browser = await stage.signed_in()
+    assert (await browser.submit(TOP_UP, amount_nanos="1")).status_code == 303
+    with stage.control_away():
+        assert 'name="amount_nanos"' not in (await browser.get(TOP_UP)).text
+    assert (await browser.submit(TOP_UP, amount_nanos="1")).status_code == 303
+    assert "3.00 USD" in (await browser.get("/accounts/acme/money")).text
+
+
+async def test_a_page_that_somebody_may_no_longer_read_is_not_shown(stage: Stage) -> None:
+    """Neither one that was asked for meanwhile, nor any other once the roles were read again."""
+    secret = await stage.token_of(role_pb2.ROLE_OWNER)
+    bindings = (await stage.control.access.ListBindings(ListBindingsRequest(scope="accounts/acme"))).bindings
+    browser = await stage.signed_in(secret)
+    for path in (HUB, MONEY):
+        assert (await browser.get(path)).status_code == 200
+    await stage.control.access.DeleteBinding(DeleteBindingRequest(name=bindings[0].name))
+    assert (await browser.get(MONEY)).status_code == 404
+    with stage.control_away():
+        assert "Ledger" not in (await browser.get(MONEY)).text
+        assert "llama" in (await browser.get(HUB)).text
+    stage.clock.advance(60)
+    assert (await browser.get("/accounts/acme/keys")).status_code == 404
+    with stage.control_away():
+        assert "llama" not in (await browser.get(HUB)).text
 
 
 async def test_somebody_stays_signed_in(stage: Stage) -> None:
