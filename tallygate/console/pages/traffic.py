@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tallygate._access.permission import Permission
@@ -37,6 +39,9 @@ async def show_traffic(visit: Visit) -> Response:
     addresses = visit.site.metering.addresses
     found = await asyncio.gather(*(_traffic(visit, address) for address in addresses))
     nodes = {address: one for address, one in zip(addresses, found, strict=True) if isinstance(one, NodeTraffic)}
+    if not nodes and not visit.may_everywhere(Permission.OPERATIONS_READ):
+        # Nobody has decided whether the caller may see what others have read.
+        raise HTTPException(HTTPStatus.FORBIDDEN, "No node answers, and you may not see what the nodes have said.")
     log.add(nodes, visit.site.clock.monotonic_ns())
     latest, seconds = log.latest(), list(log.seconds())
     rows = [

@@ -123,6 +123,27 @@ async def test_only_who_reads_operations_sees_it(stage: MeteredStage, operator: 
         assert f'href="{PAGE}"' not in refused.text
 
 
+async def test_nobody_else_sees_it_while_all_nodes_are_away(stage: MeteredStage, operator: Browser) -> None:
+    """None of them refuses anybody then; who reads operations still sees what was read."""
+    await operator.get(PAGE)
+    say(stage, traffic("a", 101, billed=98_765), traffic("b", 101))
+    assert "98,765" in (await operator.get(PAGE)).text
+    otto = await stage.signed_in("otto")
+    lines = [site_of(stage.app).metering.alone(address)._lines[0] for address in stage.nodes]
+    channels = [line._channel for line in lines]
+    for line in lines:
+        line._channel = grpc.aio.insecure_channel(NOWHERE)
+    try:
+        for params in ({}, {"part": "figures"}):
+            refused = await otto.get(PAGE, params=params)
+            assert (refused.status_code, "98,765" in refused.text) == (403, False)
+            assert "98,765" in (await operator.get(PAGE, params=params)).text
+    finally:
+        for line, channel in zip(lines, channels, strict=True):
+            line._channel = channel
+    assert "does not answer" not in (await operator.get(PAGE)).text
+
+
 async def test_a_node_that_is_away_is_said_once(
     stage: MeteredStage, operator: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
