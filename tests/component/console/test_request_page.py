@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
 
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.denial_log import Denial
 from tallygate.metering.v1.usage_service_pb2 import GetRequestUsageRequest
+from tests.harness.console.console_harness import NOWHERE, site_of
 from tests.harness.console.metered_stage import AS_OPERATOR, MeteredStage, metered_stage, rows_of
 from tests.harness.metering.records import NOON_US, open_request, settled_request
 
@@ -76,6 +78,23 @@ async def test_nothing_known_is_said_and_nothing_typed_is_asked_for(stage: Meter
     assert refused.status_code == 400
     assert "must be 1 to 64 bytes" in refused.text
     assert f'value="{"x" * 65}"' in refused.text
+
+
+async def test_nodes_that_are_away_know_nothing_and_say_nothing(stage: MeteredStage) -> None:
+    """That there is no record is said by a node alone."""
+    browser = await stage.signed_in("vera")
+    lines = [site_of(stage.app).metering.alone(address)._lines[0] for address in stage.nodes]
+    channels = [line._channel for line in lines]
+    for line in lines:
+        line._channel = grpc.aio.insecure_channel(NOWHERE)
+    try:
+        page = await browser.get(PAGE, params={"request_id": "ended"})
+    finally:
+        for line, channel in zip(lines, channels, strict=True):
+            line._channel = channel
+    assert "does not answer" in page.text
+    assert "Nothing is known" not in page.text
+    assert "cannot be read now" in page.text
 
 
 async def test_others_learn_nothing(stage: MeteredStage) -> None:
