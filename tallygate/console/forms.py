@@ -62,6 +62,13 @@ class Form:
         """What was typed, a line each; empty ones are left out."""
         return [line.strip() for line in self.text(name).splitlines() if line.strip()]
 
+    def changed(self, name: str) -> bool:
+        """Whether a field has another text than the page had, which the form says in `was.NAME`."""
+        return self._all_lines(name) != self._all_lines(f"was.{name}")
+
+    def _all_lines(self, name: str) -> list[str]:
+        return [line.strip() for text in self.texts(name) for line in text.splitlines() if line.strip()]
+
     def chosen(self, name: str, kind: Any) -> Any:
         """The value of an enum of the contract whose name was chosen; 0 for what it does not have."""
         first = kind.DESCRIPTOR.values_by_number[0].name

@@ -72,19 +72,19 @@ async def show_settings(visit: Visit) -> Response:
 
 
 async def change_settings(visit: Visit) -> Response:
-    """Change what was changed on the page: what an operator sets is sent only where it is another."""
-    form, account = visit.form, await _account(visit)
-    credit, floor = form.nanos("credit_limit_nanos"), form.nanos("overdue_floor_nanos")
+    """Change what was changed on the page; what somebody else has changed meanwhile stays."""
+    form = visit.form
     request = pb.UpdateAccountRequest(
-        name=account.name,
-        display_name=form.text("display_name"),
-        overdue_policy=form.chosen("overdue_policy", OverduePolicy),
-        credit_limit_nanos=credit if credit != account.credit_limit_nanos else None,
-        overdue_floor_nanos=floor if floor != account.overdue_floor_nanos else None,
+        name=visit.account,
+        display_name=form.text("display_name") if form.changed("display_name") else None,
+        credit_limit_nanos=form.nanos("credit_limit_nanos") if form.changed("credit_limit_nanos") else None,
+        overdue_floor_nanos=form.nanos("overdue_floor_nanos") if form.changed("overdue_floor_nanos") else None,
         idempotency_key=visit.idempotency_key,
     )
+    if form.changed("overdue_policy"):
+        request.overdue_policy = form.chosen("overdue_policy", OverduePolicy)
     await AccountServiceStub(visit.control).UpdateAccount(request)
-    return visit.done("The account is changed.", f"/{account.name}/money")
+    return visit.done("The account is changed.", f"/{visit.account}/money")
 
 
 async def _account(visit: Visit) -> Account:

@@ -24,6 +24,8 @@ from tallygate.control.v1.limit_service_pb2_grpc import LimitServiceStub
 
 PAGE_SIZE: Final = 25
 """Maximum number of budgets on a page; how each stands is a call of its own."""
+RAISE: Final = ("temporary_raise.amount_units", "temporary_raise.end_time")
+"""Fields of a greater amount for a time; a raise ends where both are left empty."""
 _LIST: Final = "/accounts/{account}/budgets"
 _BUDGET: Final = "/accounts/{account}/budgets/{budget}"
 _MONEY: Final = "MONEY"
@@ -97,22 +99,23 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change its figures; no change restarts a count."""
+    """Change the figures that were changed on the page; no change restarts a count."""
     form, budget = visit.form, (await _found(visit)).budget
     is_money = budget.unit == BudgetUnit.BUDGET_UNIT_MONEY
     request = pb.UpdateBudgetRequest(
         name=budget.name,
-        amount_units=_units(form, "amount_units", is_money=is_money),
-        soft=form.has("soft"),
-        threshold_percents=pb.PercentList(percents=form.numbers("threshold_percents")),
+        amount_units=_units(form, "amount_units", is_money=is_money) if form.changed("amount_units") else None,
+        soft=form.has("soft") if form.changed("soft") else None,
         idempotency_key=visit.idempotency_key,
     )
-    end = form.time("temporary_raise.end_time")
-    if end is not None or form.text("temporary_raise.amount_units"):
-        raised = _units(form, "temporary_raise.amount_units", is_money=is_money)
-        request.temporary_raise.CopyFrom(BudgetRaise(amount_units=raised, end_time=end))
-    else:
-        request.end_raise = budget.HasField("temporary_raise")
+    if form.changed("threshold_percents"):
+        request.threshold_percents.CopyFrom(pb.PercentList(percents=form.numbers("threshold_percents")))
+    if any(map(form.changed, RAISE)):
+        if any(map(form.text, RAISE)):
+            raised = _units(form, RAISE[0], is_money=is_money)
+            request.temporary_raise.CopyFrom(BudgetRaise(amount_units=raised, end_time=form.time(RAISE[1])))
+        else:
+            request.end_raise = True
     answer = await LimitServiceStub(visit.control).UpdateBudget(request)
     stops = " It stops requests now." if answer.standing.stops_requests else ""
     return visit.done(f"The budget is changed.{stops}", f"/{budget.name}")

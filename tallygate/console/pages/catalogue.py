@@ -23,6 +23,10 @@ from tallygate.control.v1.model_pb2 import Model, ReservationPrice, TrialOffer
 PAGE_SIZE: Final = 50
 """Maximum number of models, or of prices, on a page."""
 DAY_S: Final = 86_400
+TRIAL: Final = ("trial_offer.quota_tokens", "trial_offer.valid_for")
+"""Fields of a trial."""
+RESERVED: Final = ("input_nanos_per_thousand_tpm_day", "output_nanos_per_thousand_tpm_day")
+"""Fields of what reservations cost."""
 _LIST: Final = "/operations/models"
 _MODEL: Final = "/operations/models/{model}"
 _NAME: Final = "models/{model}"
@@ -88,19 +92,18 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change what it offers; a trial without a quota is withdrawn, and one that was not touched stays as it is."""
-    form, model = visit.form, await model_of(visit)
-    typed = (form.text("trial_offer.quota_tokens"), form.text("trial_offer.valid_for"))
-    trial = None if typed == _typed_trial(model) else _trial(form) or TrialOffer()
+    """Change what was changed on the page; a trial without a quota is withdrawn."""
+    form = visit.form
+    aliases, is_trial = form.lines("aliases.aliases"), any(map(form.changed, TRIAL))
     request = pb.UpdateModelRequest(
-        name=model.name,
-        aliases=pb.AliasList(aliases=form.lines("aliases.aliases")),
-        trial_offer=trial,
+        name=_name(visit),
+        aliases=pb.AliasList(aliases=aliases) if form.changed("aliases.aliases") else None,
+        trial_offer=_trial(form) or TrialOffer() if is_trial else None,
         idempotency_key=visit.idempotency_key,
         **_said(form),
     )
     await CatalogServiceStub(visit.control).UpdateModel(request)
-    return visit.done("The model is changed.", f"/operations/{model.name}")
+    return visit.done("The model is changed.", f"/operations/{request.name}")
 
 
 def _name(visit: Visit) -> str:
@@ -108,19 +111,20 @@ def _name(visit: Visit) -> str:
 
 
 def _said(form: Form) -> dict[str, Any]:
-    """What both forms say alike; what is left empty is not said."""
-    numbers = {
+    """What both forms say alike, where it is another than the page had; a number that is left empty is not said."""
+    said: dict[str, Any] = {
         name: form.number(name)
         for name in ("smallest_request_tokens", "output_tokens_max", "whole_output_tokens_default")
-        if form.text(name)
+        if form.text(name) and form.changed(name)
     }
-    reserved = {
-        name: nanos
-        for name in ("input_nanos_per_thousand_tpm_day", "output_nanos_per_thousand_tpm_day")
-        if (nanos := form.nanos(f"reservation_price.{name}")) is not None
-    }
-    price = {"reservation_price": ReservationPrice(**reserved)} if reserved else {}
-    return {"display_name": form.text("display_name"), **numbers, **price}
+    if form.changed("display_name"):
+        said["display_name"] = form.text("display_name")
+    if any(form.changed(f"reservation_price.{name}") for name in RESERVED):
+        typed = {name: form.nanos(f"reservation_price.{name}") for name in RESERVED}
+        prices = {name: nanos for name, nanos in typed.items() if nanos is not None}
+        if prices:
+            said["reservation_price"] = ReservationPrice(**prices)
+    return said
 
 
 def _typed_trial(model: Model) -> tuple[str, str]:

@@ -95,22 +95,19 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change what may be changed of it; its end only where another was typed."""
-    form, stub = visit.form, KeyServiceStub(visit.control)
-    key = (await stub.GetKey(pb.GetKeyRequest(name=_key_name(visit)))).key
+    """Change what was changed on the page; what somebody else has changed meanwhile stays."""
+    form = visit.form
+    end = form.time("expire_time") if form.changed("expire_time") else None
     request = pb.UpdateKeyRequest(
-        name=key.name,
-        display_name=form.text("display_name"),
-        scope=_scope(visit),
-        networks=_networks(visit) or api_key_pb2.KeyNetworks(),
+        name=_key_name(visit),
+        display_name=form.text("display_name") if form.changed("display_name") else None,
+        scope=_scope(visit) if form.changed("scope.services") or form.changed("scope.models") else None,
+        networks=_networks(visit) or api_key_pb2.KeyNetworks() if form.changed("networks.networks") else None,
+        expire_time=end,
+        clear_expire_time=end is None and form.changed("expire_time"),
         idempotency_key=visit.idempotency_key,
     )
-    if not key.temporary and form.text("expire_time") != show.typed_time(key.expire_time):
-        end = form.time("expire_time")
-        request.clear_expire_time = end is None
-        if end is not None:
-            request.expire_time.CopyFrom(end)
-    await stub.UpdateKey(request)
+    await KeyServiceStub(visit.control).UpdateKey(request)
     return visit.done("The key is changed.", f"/{_key_name(visit)}")
 
 

@@ -67,26 +67,28 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change its figures; what it has counted goes on."""
-    form, rule = visit.form, await _rule(visit)
+    """Change the figures that were changed on the page; what it has counted goes on."""
+    form = visit.form
     request = pb.UpdateRateRuleRequest(
-        name=rule.name,
-        limit_units=form.number("limit_units"),
-        dry_run=form.has("dry_run"),
+        name=_name(visit),
+        limit_units=form.number("limit_units") if form.changed("limit_units") else None,
+        period=form.length("period") or Duration() if form.changed("period") else None,
+        burst_units=form.number("burst_units") if form.changed("burst_units") else None,
+        dry_run=form.has("dry_run") if form.changed("dry_run") else None,
         idempotency_key=visit.idempotency_key,
     )
-    if rule.metric != RateMetric.RATE_METRIC_CONCURRENT_REQUESTS:
-        request.period.CopyFrom(form.length("period") or Duration())
-        if (burst := form.number("burst_units")) != rule.burst_units:
-            request.burst_units = burst
     await LimitServiceStub(visit.control).UpdateRateRule(request)
     return visit.done("The rate rule is changed.", _list(visit))
 
 
 async def _rule(visit: Visit) -> RateRule:
-    name = f"{visit.account}/rateRules/{visit.request.path_params['rule']}"
-    rule: RateRule = (await LimitServiceStub(visit.control).GetRateRule(pb.GetRateRuleRequest(name=name))).rate_rule
+    request = pb.GetRateRuleRequest(name=_name(visit))
+    rule: RateRule = (await LimitServiceStub(visit.control).GetRateRule(request)).rate_rule
     return rule
+
+
+def _name(visit: Visit) -> str:
+    return f"{visit.account}/rateRules/{visit.request.path_params['rule']}"
 
 
 def _list(visit: Visit) -> str:

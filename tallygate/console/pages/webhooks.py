@@ -74,12 +74,13 @@ async def show_edit(visit: Visit) -> Response:
 
 
 async def edit(visit: Visit) -> Response:
-    """Change it."""
+    """Change what was changed on the page; what somebody else has changed meanwhile stays."""
+    form = visit.form
     request = pb.UpdateWebhookRequest(
         name=_name(visit),
-        url=visit.form.text("url"),
-        kinds=_kinds(visit),
-        disabled=visit.form.has("disabled"),
+        url=form.text("url") if form.changed("url") else None,
+        kinds=_kinds(visit) if form.changed("kinds.kinds") else None,
+        disabled=form.has("disabled") if form.changed("disabled") else None,
         idempotency_key=visit.idempotency_key,
     )
     await AlertServiceStub(visit.control).UpdateWebhook(request)

@@ -96,6 +96,19 @@ async def test_a_webhook_is_changed(stage: Stage) -> None:
     await browser.send(f"{HOOK}/edit", form, url=URL, disabled="yes")
     webhook = await hook_of(stage)
     assert (webhook.disabled, list(webhook.kinds.kinds)) == (True, [])
+    form = await browser.get(f"{HOOK}/edit")
+    await stage.control.alerts.UpdateWebhook(
+        alert_service_pb2.UpdateWebhookRequest(name=HOOK.removeprefix("/"), url=f"{URL}/other")
+    )
+    for _ in range(2):
+        done = await browser.send(f"{HOOK}/edit", form, url=URL, disabled="yes", **{"kinds.kinds": "ACCOUNT_OVERDUE"})
+        assert done.status_code == 303, done.text
+    webhook = await hook_of(stage)
+    assert (webhook.disabled, webhook.url, list(webhook.kinds.kinds)) == (
+        True,
+        f"{URL}/other",
+        [alert_pb2.ALERT_KIND_ACCOUNT_OVERDUE],
+    )
     refused = await browser.submit(f"{HOOK}/test")
     assert refused.status_code == 409
     assert "disabled" in refused.text

@@ -84,6 +84,13 @@ async def test_a_budget_is_changed_raised_and_deleted(stage: Stage) -> None:
     await browser.submit(f"{BUDGET}/edit", amount_units="200")
     found = await budget_of(stage)
     assert (found.budget.HasField("temporary_raise"), found.budget.soft) == (False, False)
+    page = await browser.get(f"{BUDGET}/edit")
+    await browser.submit(f"{BUDGET}/edit", amount_units="90", **raised)
+    for _ in range(2):
+        assert (await browser.send(f"{BUDGET}/edit", page, amount_units="200.00", soft="yes")).status_code == 303
+    found = await budget_of(stage)
+    assert (found.budget.amount_units, found.budget.soft) == (90_000_000_000, True)
+    assert found.standing.amount_units == 300_000_000_000
     assert (await browser.submit(f"{BUDGET}/delete")).headers["location"] == BUDGETS
     assert (await budget_of(stage)).budget.HasField("delete_time")
 
@@ -125,6 +132,15 @@ async def test_a_rule_is_created_changed_and_deleted(stage: Stage) -> None:
     await browser.submit(f"{RULE}/edit", limit_units="7000", period="3600", burst_units="70")
     rule = await rule_of(stage)
     assert (rule.limit_units, rule.period.seconds, rule.burst_units, rule.dry_run) == (7_000, 3_600, 70, False)
+    page = await browser.get(f"{RULE}/edit")
+    await browser.submit(f"{RULE}/edit", limit_units="50", period="3600", burst_units="9")
+    for _ in range(2):
+        sent = await browser.send(
+            f"{RULE}/edit", page, limit_units="7000", period="3600", burst_units="70", dry_run="yes"
+        )
+        assert sent.status_code == 303
+    rule = await rule_of(stage)
+    assert (rule.limit_units, rule.burst_units, rule.dry_run) == (50, 9, True)
     await browser.submit(f"{RULE}/delete")
     assert "There is no rate rule yet" in (await browser.get(RULES)).text
 

@@ -100,6 +100,29 @@ async def test_a_key_is_changed(stage: Stage) -> None:
     assert not (await key_of(stage)).HasField("expire_time")
 
 
+async def test_what_somebody_else_changed_meanwhile_stays(stage: Stage) -> None:
+    """A key that was narrowed is not widened by who gives it another name, and a second press finds that done."""
+    browser = await stage.signed_in()
+    await create(browser, expire_time="2030-01-31T12:00")
+    page = await browser.get(f"{KEY}/edit")
+    narrowed = {"expire_time": "2029-01-01T00:00", "scope.models": "llama", "networks.networks": "192.0.2.0/24"}
+    assert (await browser.submit(f"{KEY}/edit", **narrowed)).status_code == 303
+    for _ in range(2):
+        done = await browser.send(f"{KEY}/edit", page, display_name="Other", expire_time="2030-01-31T12:00")
+        assert done.headers["location"] == KEY
+    key = await key_of(stage)
+    assert (key.display_name, list(key.scope.models)) == ("Other", ["models/llama"])
+    assert list(key.networks.networks) == ["192.0.2.0/24"]
+    assert key.expire_time.ToJsonString() == "2029-01-01T00:00:00Z"
+    page = await browser.get(f"{KEY}/edit")
+    for _ in range(2):
+        done = await browser.send(
+            f"{KEY}/edit", page, display_name="Other", expire_time="", **{"scope.models": "llama"}
+        )
+        assert done.headers["location"] == KEY
+    assert not (await key_of(stage)).HasField("expire_time")
+
+
 async def test_a_rotation_says_how_long_the_secret_before_is_valid(stage: Stage) -> None:
     """Another secret, and the one before until the hour that was chosen."""
     browser = await stage.signed_in()

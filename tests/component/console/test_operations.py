@@ -18,6 +18,15 @@ PUBLISH = f"{MODEL}/publish-price"
 AUDIT = "/operations/audit"
 IN = "input_nanos_per_million_tokens"
 OUT = "output_nanos_per_million_tokens"
+MODEL_FIELDS = (
+    "trial_offer.quota_tokens",
+    "trial_offer.valid_for",
+    "reservation_price.input_nanos_per_thousand_tpm_day",
+    "reservation_price.output_nanos_per_thousand_tpm_day",
+    "smallest_request_tokens",
+    "output_tokens_max",
+    "whole_output_tokens_default",
+)
 PLATFORM = (
     ACCOUNTS,
     CATALOGUE,
@@ -51,6 +60,13 @@ async def publish(browser: Browser, **typed: str) -> tuple[int, str]:
         return reviewed.status_code, reviewed.text
     done = await browser.send(PUBLISH, reviewed)
     return done.status_code, done.text
+
+
+def _value(page: str, name: str) -> str:
+    """What a field of a page has."""
+    found = re.search(rf'<input id="{re.escape(name)}" [^>]*value="([^"]*)"', page)
+    assert found is not None, name
+    return found[1]
 
 
 @pytest.mark.parametrize("path", PLATFORM)
@@ -98,6 +114,34 @@ async def test_an_account_is_created_and_given_credit(stage: Stage) -> None:
     refused = await browser.submit(settings, **{**typed, "credit_limit_nanos": "-1"})
     assert refused.status_code == 400
     assert 'value="-1"' in refused.text
+
+
+async def test_what_another_operator_changed_meanwhile_stays(stage: Stage) -> None:
+    """A credit limit that was on the page before is not given again, and a second press finds the change done."""
+    browser = await stage.signed_in()
+    page = await browser.get(SETTINGS)
+    update = account_service_pb2.UpdateAccountRequest(name="accounts/acme", credit_limit_nanos=7)
+    await stage.control.accounts.UpdateAccount(update)
+    typed = {"display_name": "Acme", "overdue_policy": "STOP_ALL", "credit_limit_nanos": "0.00"}
+    for _ in range(2):
+        done = await browser.send(SETTINGS, page, **typed, overdue_floor_nanos="0.5")
+        assert done.status_code == 303, done.text
+    account = await account_of(stage)
+    assert (account.display_name, account.credit_limit_nanos) == ("Acme", 7)
+    assert account.overdue_floor_nanos == 500_000_000
+    edit = f"{MODEL}/edit"
+    page = await browser.get(edit)
+    price = model_pb2.ReservationPrice(input_nanos_per_thousand_tpm_day=5, output_nanos_per_thousand_tpm_day=6)
+    await stage.control.catalogue.UpdateModel(
+        catalog_service_pb2.UpdateModelRequest(name="models/llama", reservation_price=price)
+    )
+    before = (await model_of(stage)).trial_offer
+    unchanged = {name: _value(page.text, name) for name in MODEL_FIELDS}
+    for _ in range(2):
+        done = await browser.send(edit, page, **{**unchanged, "display_name": "Llama"})
+        assert done.status_code == 303, done.text
+    model = await model_of(stage)
+    assert (model.display_name, model.reservation_price, model.trial_offer) == ("Llama", price, before)
 
 
 async def test_an_account_is_closed_and_opened_again(stage: Stage) -> None:
