@@ -58,6 +58,11 @@ class Session:
         """Whether it ends so soon, however it is used, and more than half of its life is over."""
         return now_ns + within_s * NS_PER_S >= self.ends_ns and now_ns - self.begun_ns > self.ends_ns - now_ns
 
+    @property
+    def has_notices(self) -> bool:
+        """Whether something was done that no page has said yet."""
+        return bool(self._notices)
+
     def say(self, key: str, notice: str) -> None:
         """Has the next page say what was done; what was done once, under one key, is said once."""
         if len(self._notices) < NOTICES_MAX:
