@@ -13,6 +13,8 @@ from tallygate.console.site import ConsoleSettings, Site
 
 _SESSION: Final = "tallygate-session"
 _BROWSER: Final = "tallygate-browser"
+MARK_CHARACTERS_MAX: Final = 100
+"""Maximum length of a browser's mark, which is kept while somebody signs in; another one is nobody's."""
 _HOST: Final = "__Host-"
 """Prefix of cookies that browsers take from this very host alone, and by TLS."""
 
@@ -35,7 +37,8 @@ def forget_session(response: Response, site: Site) -> None:
 
 def browser_mark(request: Request, site: Site) -> str:
     """What the browser is known by before anybody has signed in; a new mark where it has none."""
-    return request.cookies.get(_name(_BROWSER, site.settings), "") or site.random_text()
+    said = request.cookies.get(_name(_BROWSER, site.settings), "")
+    return said if 0 < len(said) <= MARK_CHARACTERS_MAX else site.random_text()
 
 
 def keep_browser_mark(response: Response, mark: str, site: Site) -> None:

@@ -13,6 +13,8 @@ from tallygate.console.copies import Copies
 
 SESSIONS_MAX: Final = 1_000
 """Maximum number of sessions; one more ends the one that was used the longest time ago."""
+OF_ONE_MAX: Final = 50
+"""Maximum number of sessions of one member, who would end those of all others by signing in often enough."""
 IDLE_S: Final = 30 * 60
 """Number of seconds after which a session that nobody used has ended."""
 WHOLE_LIFE_S: Final = 12 * 60 * 60
@@ -117,8 +119,7 @@ class Sessions:
             caller_read_ns=now_ns,
         )
         self._by_id[session.id] = session
-        while len(self._by_id) > SESSIONS_MAX:
-            self._by_id.popitem(last=False)
+        self._make_room(caller.member)
         return session
 
     def find(self, session_id: str, *, is_use: bool = True) -> Session | None:
@@ -134,6 +135,13 @@ class Sessions:
             session.used_ns = now_ns
             self._by_id.move_to_end(session_id)
         return session
+
+    def _make_room(self, member: str) -> None:
+        theirs = [one for one in self._by_id.values() if member and one.caller.member == member]
+        for one in theirs[: max(0, len(theirs) - OF_ONE_MAX)]:
+            self.end(one)
+        while len(self._by_id) > SESSIONS_MAX:
+            self._by_id.popitem(last=False)
 
     def end(self, session: Session) -> None:
         """Forget a session, and its credential with it."""

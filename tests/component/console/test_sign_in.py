@@ -185,6 +185,14 @@ async def test_every_answer_has_the_headers(stage: Stage, path: str) -> None:
         assert headers["cache-control"] == ("public, max-age=31536000, immutable" if "static" in path else "no-store")
 
 
+async def test_a_mark_that_is_too_long_is_not_kept(stage: Stage) -> None:
+    """The browser is given another one; what is remembered of strangers stays small."""
+    answer = await stage.browser().get("/sign-in", headers={"cookie": f"tallygate-browser={'x' * 101}"})
+    assert answer.cookies["tallygate-browser"].startswith("random-")
+    answer = await stage.browser().get("/sign-in", headers={"cookie": f"tallygate-browser={'x' * 100}"})
+    assert answer.cookies["tallygate-browser"] == "x" * 100
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "console.example@evil"])
 async def test_a_name_that_was_made_to_lead_here_is_refused(stage: Stage, host: str) -> None:
     """A page of somebody else's could read everything otherwise, where nobody is asked for proof."""

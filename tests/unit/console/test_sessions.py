@@ -5,12 +5,24 @@ import itertools
 from tallygate._server.clock import ManualClock
 from tallygate.console import sessions
 from tallygate.console.caller import Caller
-from tallygate.console.sessions import IDLE_S, NOTICES_MAX, WHOLE_LIFE_S, Sessions
+from tallygate.console.sessions import IDLE_S, NOTICES_MAX, OF_ONE_MAX, WHOLE_LIFE_S, Sessions
 
 
 def sessions_at(clock: ManualClock) -> Sessions:
     numbers = itertools.count(1)
     return Sessions(clock, lambda: f"random-{next(numbers)}")
+
+
+def test_nobody_ends_the_sessions_of_others() -> None:
+    """Who signs in too often ends an own one, the one that was used the longest time ago."""
+    kept = sessions_at(ManualClock())
+    other = kept.begin("token", Caller(member="serviceAccount:other"))
+    own = [kept.begin("token", Caller(member="serviceAccount:own")) for _ in range(OF_ONE_MAX)]
+    kept.find(own[0].id)
+    kept.begin("token", Caller(member="serviceAccount:own"))
+    assert kept.find(other.id) is other
+    assert [kept.find(one.id) is one for one in own[:3]] == [True, False, True]
+    assert len(kept) == OF_ONE_MAX + 1
 
 
 def test_an_idle_session_has_ended() -> None:
