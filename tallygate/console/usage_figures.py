@@ -16,6 +16,7 @@ from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 
 KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Figures(NamedTuple):
@@ -87,7 +88,7 @@ def csv_of(buckets: Sequence[UsageBucket], group: str) -> bytes:
         (
             moment_us(one.start_time),
             moment_us(one.end_time),
-            one.group[group],
+            _cell(one.group[group]),
             one.request_count,
             *(getattr(one.usage, f"{kind}_tokens") for kind in KINDS),
             *(getattr(one.payers, f"{payer}_tokens") for _, payer in PAYERS),
@@ -100,3 +101,8 @@ def csv_of(buckets: Sequence[UsageBucket], group: str) -> bytes:
     )
     table.close()
     return file.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: a label's value is whatever a request said."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
