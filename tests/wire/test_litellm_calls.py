@@ -16,7 +16,7 @@ from tallygate.integrations.litellm.reading import changes_of, read_body, read_s
 from tallygate.integrations.openai.request_json import BadRequestError
 from tallygate.metering.v1 import decision_pb2, report_pb2
 from tests.harness.asgi.asgi_harness import DONE, SERVICE, counts, delta, usage
-from tests.harness.patience import until
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.fake_metering import FakeMetering
 
 KEY = "sk-of-a-user"
@@ -143,6 +143,21 @@ async def test_a_stream_that_fails_fails_for_litellm_too(node: FakeMetering, beg
     assert (await recorded(node)).usage.output_tokens == 1
 
 
+async def test_a_stream_that_another_hook_breaks_off_is_recorded(node: FakeMetering, begin: Start) -> None:
+    """LiteLLM speaks of the failure before it closes the stream, of which nobody reads on."""
+    call, _ = await begin(stream=True)
+    chunks = Chunks(*[delta("a")] * 50, ends=False)
+    shown = call.pass_on(chunks)
+    assert await anext(shown)
+    async with asyncio.timeout(PATIENCE_S):
+        await call.fail()
+    assert chunks.is_closed.is_set()
+    report = await recorded(node)
+    assert report.usage.output_tokens >= 1
+    assert report.estimated
+    await shown.aclose()
+
+
 @pytest.mark.parametrize("ends", ["fail", "abandon"])
 async def test_what_no_model_answered_costs_nothing(node: FakeMetering, begin: Start, ends: str) -> None:
     """Whether a hook says so, or none comes any more before a model was asked."""
@@ -185,7 +200,13 @@ async def test_a_refusal_has_what_clients_read(node: FakeMetering, begin: Start)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"extra_body": {"n": 9}}, {"fallbacks": ["other"]}, {"additional_drop_params": ["max_tokens"]}]
+    "fields",
+    [
+        {"extra_body": {"n": 9}},
+        {"fallbacks": ["other"]},
+        {"content_policy_fallbacks": [{"m": ["other"]}]},
+        {"additional_drop_params": ["max_tokens"]},
+    ],
 )
 def test_what_would_undo_metering_is_refused(fields: dict[str, Any]) -> None:
     """By the name of the field."""
@@ -193,6 +214,14 @@ def test_what_would_undo_metering_is_refused(fields: dict[str, Any]) -> None:
         read_body({**CHAT, **fields})
     with pytest.raises(BadRequestError, match="several models"):
         read_body({**CHAT, "model": "a,b"})
+
+
+def test_a_team_may_have_fallbacks_and_a_client_none() -> None:
+    """LiteLLM writes what its operator has set for a team where a client could write as well."""
+    settings = {"router_settings_override": {"fallbacks": [{"m": ["other"]}]}}
+    assert read_body({**CHAT, **settings, "proxy_server_request": {"body": CHAT}})
+    with pytest.raises(BadRequestError, match="`router_settings_override`"):
+        read_body({**CHAT, **settings, "proxy_server_request": {"body": {**CHAT, **settings}}})
 
 
 def test_litellms_own_fields_are_not_the_clients() -> None:

@@ -103,7 +103,13 @@ class MeteredCall:
         await self._finished()
 
     async def fail(self) -> None:
-        """Records that no model has answered."""
+        """Records that no model has answered; of a stream that another hook broke off, what LiteLLM has read of it.
+
+        LiteLLM says so before it closes the stream, so that nobody takes its chunks any more.
+        """
+        if self._streams:
+            await self._leave()
+            return
         self._give(_NOTHING)
         await self._finished()
 

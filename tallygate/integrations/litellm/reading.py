@@ -31,8 +31,17 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _LITELLMS_OWN: Final = ("litellm", "_litellm", "proxy_server_request", "secret_fields", "metadata", "user_api_key")
 """Beginnings of the names that LiteLLM adds to what its client sent."""
 _HIDES_USAGE: Final = "_litellm_strip_stream_usage"
-_UNDO_METERING: Final = ("extra_body", "additional_drop_params", "fallbacks", "context_window_fallbacks", "user_config")
+_UNDO_METERING: Final = (
+    "extra_body",
+    "additional_drop_params",
+    "fallbacks",
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+    "user_config",
+)
 """Fields by which a client could undo limits after they were read, or have another model than it names."""
+_OVERRIDE: Final = "router_settings_override"
+"""Field that has all of these fallbacks in one; LiteLLM itself writes a team's settings into it."""
 
 
 def read_scope(data: Mapping[str, Any], call_type: str, api_key: str | None) -> Scope:
@@ -68,7 +77,10 @@ def read_body(data: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         BadRequestError: It has fields that would undo what is decided here, or names several models.
     """
-    for name in _UNDO_METERING:
+    sent = data.get("proxy_server_request")
+    body = sent.get("body") if isinstance(sent, Mapping) else None
+    says_override = isinstance(body, Mapping) and body.get(_OVERRIDE)
+    for name in (*_UNDO_METERING, *([_OVERRIDE] if says_override else ())):
         if data.get(name):
             raise BadRequestError(f"`{name}` cannot be metered here: leave it out.", name)
     model = data.get("model")
