@@ -334,6 +334,16 @@ async def test_a_commit_of_another_process_is_recorded(
     assert usage(node, "other-1") == (0, 7, False)
 
 
+async def test_a_late_commit_leaves_another_services_reservation_alone(node: FakeMetering, edge: Gateway) -> None:
+    """Though both have the same id, which their clients chose: each service has what it used."""
+    await edge.reserve(R, 60)
+    other = "accounts/other/services/chat"
+    assert not (await edge.commit(R, f"{other}#r1", 33)).reservation_released
+    finishes = [report for report in node.reports if report.phase == report_pb2.REPORT_PHASE_FINISH]
+    assert [(report.service, report.usage.output_tokens) for report in finishes] == [(other, 33)]
+    assert len(edge.requests) == 1
+
+
 async def test_what_a_reservation_cannot_be_is_said(edge: Gateway) -> None:
     """A refusal has no place for words, so that the reason is in the trailing metadata; a commit is an error."""
     for amount, ttl_s in ((100_000_001, 30.0), (5, 0.0), (5, -1.0)):

@@ -101,12 +101,13 @@ def read(descriptors: Iterable[tuple[Iterable[Entry], int | None]], tokens: int 
     for entries, own in descriptors:
         found = dict(_ours(entries))
         lacks_number |= KIND in found and own is None and not tokens
+        counts_tokens = bool(found.keys() - {ADDRESS})
         kind = found.pop(KIND, "output")
         for key, value in found.items():
             if named.setdefault(key, value) != value:
                 raise DescriptorError(f"The descriptors of one call have two values of {key}: say one.")
         count = tokens if own is None else own
-        if count and found.keys() - {ADDRESS}:
+        if count and counts_tokens:
             counts[kind] = max(counts.get(kind, 0), checked(count, kind))
     if not (named.get(SERVICE) or named.get(KEY)):
         raise DescriptorError(f"No descriptor has {SERVICE} or {KEY}: one of them says who pays.")

@@ -124,7 +124,8 @@ class OpenRequests:
         """
         reserved, _, request_id = reservation_id.partition("#")
         hold = self._open.get(request_id)
-        if hold is not None and await self._finish(hold, usage):
+        # After its time, another service's request may have the same id, where clients choose these.
+        if hold is not None and hold.service == reserved and await self._finish(hold, usage):
             return True
         if reserved:
             named, service = Named(reserved, request_id=request_id), reserved

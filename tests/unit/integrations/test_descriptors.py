@@ -99,6 +99,12 @@ def test_of_a_kind_the_greatest_number_counts() -> None:
     assert found.usage == Usage(input_tokens=10, cached_input_tokens=4, output_tokens=8)
 
 
+def test_a_kind_counts_though_who_pays_is_said_beside_it() -> None:
+    """Otherwise what was used would be lost without a word."""
+    found = reading((SERVICE, 0), ({"tallygate_kind": "input"}, 7), ({"tallygate_kind": "output"}, 9))
+    assert found.usage == Usage(input_tokens=7, output_tokens=9)
+
+
 @pytest.mark.parametrize("own", [None, 0])
 def test_nothing_is_no_count(own: int | None) -> None:
     """Whether a gateway says nothing, or says zero."""
