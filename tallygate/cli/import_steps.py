@@ -1,4 +1,4 @@
-"""The steps of an import: teams, keys, budgets and rules, in this order. What is there already stays as it is."""
+"""The steps of an import: teams, their limits, keys, their limits. What is there already stays as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.cli.console import err
 from tallygate.cli.key_file import IMPORT_MAX
 from tallygate.cli.pages import all_pages
-from tallygate.cli.rpc import TIMEOUT_S
+from tallygate.cli.rpc import TIMEOUT_S, fail
 from tallygate.control.v1 import (
     api_key_pb2,
     budget_pb2,
@@ -25,7 +25,7 @@ from tallygate.control.v1 import (
     team_service_pb2,
     team_service_pb2_grpc,
 )
-from tallygate.importing.plan import Metric, Period, Plan, PlannedKey
+from tallygate.importing.plan import Metric, Period, Plan, PlannedBudget, PlannedKey, PlannedRule
 
 _PERIODS: Final = {
     Period.DAY: budget_pb2.CALENDAR_PERIOD_DAY,
@@ -38,6 +38,8 @@ _METRICS: Final = {
     Metric.TOKENS: limit_config_pb2.RATE_METRIC_TOTAL_TOKENS,
     Metric.CONCURRENT: limit_config_pb2.RATE_METRIC_CONCURRENT_REQUESTS,
 }
+_LIMITS_MAX: Final = 1_000
+"""Maximum number of budgets and rules of an account."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,11 @@ class Made:
 
 
 def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
-    """Makes what is not there yet; what was made stays where a later step fails, and a repeat goes on after it."""
+    """Makes what is not there yet; what was made stays where a later step fails, and a repeat goes on after it.
+
+    Teams have their limits before there are keys to open anything for them.
+    """
+    limits = _limits(channel, account, plan)
     made = Made()
     teams = team_service_pb2_grpc.TeamServiceStub(channel)
     _make_each(
@@ -62,39 +68,65 @@ def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
             for team in plan.teams
         ),
     )
+    made.there += len(plan.budgets) + len(plan.rules) - len(limits)
+    of_keys = f"{account}/keys/"
+    stub = limit_service_pb2_grpc.LimitServiceStub(channel)
+    _make_each(made, _create(stub), (each for each in limits if not each.place.startswith(of_keys)))
     _make_keys(made, channel, account, plan.keys)
-    limits = limit_service_pb2_grpc.LimitServiceStub(channel)
-    _make_each(
-        made,
-        limits.CreateBudget,
-        (
-            limit_service_pb2.CreateBudgetRequest(
-                name=f"{account}/budgets/{budget.id}",
-                place=f"{account}/{budget.place}",
-                unit=budget_pb2.BUDGET_UNIT_MONEY,
-                amount_units=budget.amount_nanos,
-                period=_PERIODS[budget.period],
-                initial_spent_units=budget.spent_nanos,
-                idempotency_key=str(uuid.uuid4()),
-            )
-            for budget in plan.budgets
-        ),
-    )
-    _make_each(
-        made,
-        limits.CreateRateRule,
-        (
-            limit_service_pb2.CreateRateRuleRequest(
-                name=f"{account}/rateRules/{rule.id}",
-                place=f"{account}/{rule.place}",
-                metric=_METRICS[rule.metric],
-                limit_units=rule.limit_units,
-                idempotency_key=str(uuid.uuid4()),
-            )
-            for rule in plan.rules
-        ),
-    )
+    _make_each(made, _create(stub), (each for each in limits if each.place.startswith(of_keys)))
     return made
+
+
+_Limit = limit_service_pb2.CreateBudgetRequest | limit_service_pb2.CreateRateRuleRequest
+
+
+def _limits(channel: grpc.Channel, account: str, plan: Plan) -> list[_Limit]:
+    """The limits that are not there; ends the command where the account cannot have so many, before there is a key."""
+    stub = limit_service_pb2_grpc.LimitServiceStub(channel)
+    budgets = limit_service_pb2.ListBudgetsRequest(account=account)
+    rules = limit_service_pb2.ListRateRulesRequest(account=account)
+    there = {one.name for one in all_pages(stub.ListBudgets, budgets, "budgets").budgets}
+    there |= {one.name for one in all_pages(stub.ListRateRules, rules, "rate_rules").rate_rules}
+    planned: list[_Limit] = [_budget(account, one) for one in plan.budgets]
+    planned += [_rule(account, one) for one in plan.rules]
+    new = [each for each in planned if each.name not in there]
+    if new and len(there) + len(new) > _LIMITS_MAX:
+        fail(
+            f"{account} would have {len(there) + len(new):,} budgets and rules, of at most {_LIMITS_MAX:,}; nothing "
+            "was made: take limits off there first, or import into several accounts"
+        )
+    return new
+
+
+def _create(stub: limit_service_pb2_grpc.LimitServiceStub) -> Callable[..., Any]:
+    def create(limit: _Limit, timeout: float) -> object:
+        if isinstance(limit, limit_service_pb2.CreateBudgetRequest):
+            return stub.CreateBudget(limit, timeout=timeout)
+        return stub.CreateRateRule(limit, timeout=timeout)
+
+    return create
+
+
+def _budget(account: str, budget: PlannedBudget) -> limit_service_pb2.CreateBudgetRequest:
+    return limit_service_pb2.CreateBudgetRequest(
+        name=f"{account}/budgets/{budget.id}",
+        place=f"{account}/{budget.place}",
+        unit=budget_pb2.BUDGET_UNIT_MONEY,
+        amount_units=budget.amount_nanos,
+        period=_PERIODS[budget.period],
+        initial_spent_units=budget.spent_nanos,
+        idempotency_key=str(uuid.uuid4()),
+    )
+
+
+def _rule(account: str, rule: PlannedRule) -> limit_service_pb2.CreateRateRuleRequest:
+    return limit_service_pb2.CreateRateRuleRequest(
+        name=f"{account}/rateRules/{rule.id}",
+        place=f"{account}/{rule.place}",
+        metric=_METRICS[rule.metric],
+        limit_units=rule.limit_units,
+        idempotency_key=str(uuid.uuid4()),
+    )
 
 
 def _make_each(made: Made, create: Callable[..., Any], requests: Iterable[Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from typing import Final
 
 from tallygate.importing.plan import (
@@ -58,8 +59,12 @@ _PERIODS: Final[Mapping[str, Period]] = {
     "1mo": Period.MONTH,
 }
 """Periods that begin where ours begin: LiteLLM's 7 days end on Mondays, and its 30 days on the first of a month."""
-_ALL_MODELS: Final = frozenset({"all-proxy-models", "*"})
-_TEAMS_MODELS: Final = "all-team-models"
+_ANY_MODEL: Final = frozenset({"all-proxy-models", "all-team-models", "*"})
+_RATES: Final[Mapping[str, Metric]] = {
+    "rpm_limit": Metric.REQUESTS,
+    "tpm_limit": Metric.TOKENS,
+    "max_parallel_requests": Metric.CONCURRENT,
+}
 _UNSAID: Final[Mapping[str, str]] = {
     "aliases": "names of models of its own: give models these aliases",
     "allowed_routes": "a list of routes: routes are the inference server's, for all keys",
@@ -85,6 +90,7 @@ class _Planner:
         self._now_s = now_s
         self._plan = Plan()
         self._teams = {text(row, "team_id"): row for row in tables.get(TEAMS, ())}
+        self._shut: dict[str, str] = {}
         self._budgets = {text(row, "budget_id"): row for row in tables.get(BUDGETS, ())}
 
     def plan_all(self) -> Plan:
@@ -107,50 +113,74 @@ class _Planner:
 
     def _add_team(self, team: str, row: Row) -> None:
         name = one_line(text(row, "team_alias") or team)
+        made = PlannedTeam(resource_id(_PREFIX, team), name)
         try:
-            if truth(row, "blocked"):
-                self._plan.leave_out(f"team {name}", "it is blocked there, and so are its keys")
-                return
-            made = PlannedTeam(resource_id(_PREFIX, team), name)
-            self._plan.teams.append(made)
-            self._add_limits(f"team {name}", f"teams/{made.id}", row, {})
+            why = _shut(row, {})
+            if not why:
+                self._add_limits(f"team {name}", f"teams/{made.id}", row, {})
         except UnreadableValueError as error:
-            self._plan.leave_out(f"limits of team {name}", str(error))
+            why = f"cannot be read: {error}"
+        if why:
+            self._shut[team] = why
+            self._plan.leave_out(f"team {name}", f"it {why}; its keys are left out, too")
+        else:
+            self._plan.teams.append(made)
 
     def _add_key(self, row: Row) -> None:
         what, token, end_s = _called(row), text(row, "token").lower(), moment_s(row, "expires")
-        team = self._teams.get(text(row, "team_id"), {})
-        if why := _why_not(row, team, token) or ("it has ended" if end_s and end_s <= self._now_s else ""):
+        team, table = text(row, "team_id"), self._budgets.get(text(row, "budget_id"), {})
+        if why := self._why_not(row, table) or ("it has ended" if end_s and end_s <= self._now_s else ""):
             self._plan.leave_out(what, why)
             return
-        models, unknown = self._target.find_models(_models(row, team))
+        names = _models(row, self._teams.get(team, {}))
+        models, unknown = self._target.find_models(names or ())
         if unknown:
             self._plan.leave_out(what, f"it is for models that are not in the catalogue: {', '.join(unknown)}")
             return
+        if names == []:
+            self._plan.leave_out(what, "it may use no model: none of its own is one of its team's")
+            return
         key_id = f"{_PREFIX}-{token[:_ID_CHARS]}"
+        # First, since what cannot be read there leaves the key out.
+        self._add_limits(what, f"keys/{key_id}", row, table)
         self._plan.keys.append(
             PlannedKey(
                 key_id,
                 one_line(text(row, "key_alias") or text(row, "key_name")),
                 bytes.fromhex(token),
-                team=resource_id(_PREFIX, text(row, "team_id")) if team else "",
+                team=resource_id(_PREFIX, team) if team else "",
                 models=models,
                 expire_time_s=end_s,
             )
         )
-        self._add_limits(what, f"keys/{key_id}", row, self._budgets.get(text(row, "budget_id"), {}))
+
+    def _why_not(self, row: Row, table: Row) -> str:
+        team = text(row, "team_id")
+        if _SHA256.fullmatch(text(row, "token").lower()) is None:
+            return "its token is no SHA-256: keys that LiteLLM kept as they are have to be made anew"
+        if why := _shut(row, table):
+            return f"it {why}"
+        if team and team not in self._teams:
+            return "its team is not there"
+        if team in self._shut:
+            return f"its team {self._shut[team]}"
+        return "it may use no model" if "no-default-models" in texts(row, "models") else ""
 
     def _add_limits(self, what: str, place: str, row: Row, table: Row) -> None:
-        """Limits in the row itself, and where it has none in the row of the budget that it names."""
+        """Limits in the row itself, and where it has none in the row of the budget that it names.
+
+        Raises:
+            UnreadableValueError: One cannot be read; none is planned.
+        """
         plan = self._plan
-        plan.limit(place, Metric.REQUESTS, _either(row, table, "rpm_limit"))
-        plan.limit(place, Metric.TOKENS, _either(row, table, "tpm_limit"))
-        plan.limit(place, Metric.CONCURRENT, _either(row, table, "max_parallel_requests"))
+        limits = [(metric, _either(row, table, column)) for column, metric in _RATES.items()]
+        holder = row if decimal(row, "max_budget") is not None else table
+        amount, spent = decimal(holder, "max_budget"), decimal(row, "spend") or Decimal(0)
+        for metric, limit in limits:
+            plan.limit(place, metric, limit)
         for column, why in _UNSAID.items():
             if has_content(row, column) or has_content(table, column):
                 plan.leave_out(f"{column} of {what}", why)
-        holder = row if decimal(row, "max_budget") is not None else table
-        amount = decimal(holder, "max_budget")
         if amount is None:
             return
         length = text(holder, "budget_duration")
@@ -162,28 +192,32 @@ class _Planner:
         elif amount < 0:
             plan.leave_out(f"budget of {what}", "its amount is below 0")
         else:
-            spent = (decimal(row, "spend") or Decimal(0)) if self._target.counts_spent else Decimal(0)
-            budget = limit_id(place, "money")
-            plan.budgets.append(
-                PlannedBudget(budget, place, nanos_of(amount), period, nanos_of(max(spent, Decimal(0))))
-            )
+            counted = nanos_of(max(spent, Decimal(0))) if self._target.counts_spent else 0
+            plan.budgets.append(PlannedBudget(limit_id(place, "money"), place, nanos_of(amount), period, counted))
 
 
-def _why_not(row: Row, team: Row, token: str) -> str:
-    if _SHA256.fullmatch(token) is None:
-        return "its token is no SHA-256: keys that LiteLLM kept as they are have to be made anew"
+def _shut(row: Row, table: Row) -> str:
+    """Why LiteLLM lets nothing through for a key or a team, if that is so."""
     if truth(row, "blocked"):
-        return "it is blocked there"
-    if truth(team, "blocked"):
-        return "its team is blocked there"
-    return "it may use no model" if "no-default-models" in texts(row, "models") else ""
+        return "is blocked there"
+    for column in _RATES:
+        limit = _either(row, table, column)
+        if limit is not None and limit < 1:
+            return f"has {column} {limit} there"
+    return ""
 
 
-def _models(row: Row, team: Row) -> list[str]:
-    """Names of the only models of a key; none for all. One that names none has those of its team."""
-    own = texts(row, "models")
-    names = texts(team, "models") if not own or _TEAMS_MODELS in own else own
-    return [] if _ALL_MODELS.intersection(names) else names
+def _models(row: Row, team: Row) -> list[str] | None:
+    """Names of the only models of a key; None for all. LiteLLM asks the key for each, and then its team."""
+    own, teams = _only(row), _only(team)
+    if own is None or teams is None:
+        return teams if own is None else own
+    return [name for name in own if any(fnmatchcase(name, pattern) for pattern in teams)]
+
+
+def _only(row: Row) -> list[str] | None:
+    names = texts(row, "models")
+    return names if names and not _ANY_MODEL.intersection(names) else None
 
 
 def _either(row: Row, table: Row, column: str) -> int | None:
@@ -193,4 +227,6 @@ def _either(row: Row, table: Row, column: str) -> int | None:
 
 def _called(row: Row) -> str:
     """A key as people know it, without its hash, which would be enough to look for it elsewhere."""
-    return f"key {one_line(text(row, 'key_alias') or text(row, 'key_name') or text(row, 'token')[:8])}"
+    token = text(row, "token").lower()
+    shown = token[:8] if _SHA256.fullmatch(token) else "without a name"
+    return f"key {one_line(text(row, 'key_alias') or text(row, 'key_name') or shown)}"

@@ -33,6 +33,8 @@ OTHERS: Final = (USERS, CHANNELS, OPTIONS)
 
 _PREFIX: Final = "new-api"
 _ENABLED: Final = 1
+_NEVER: Final = -1
+"""End of a token that has none. With 0 it has ended long ago."""
 _UNITS_A_DOLLAR: Final = Decimal(500_000)
 """Units of quota for a US dollar, unless the option QuotaPerUnit says otherwise."""
 _KEY_CHARS_MIN: Final = 32
@@ -80,8 +82,9 @@ class _Planner:
         self._add_budget(f"user {name}", f"teams/{team}", row, "quota")
 
     def _add_key(self, what: str, row: Row) -> None:
-        team, end_s = self._teams.get(text(row, "user_id"), ""), max(0, whole(row, "expired_time") or 0)
-        if why := _why_not(row, team) or ("it has ended" if end_s and end_s <= self._now_s else ""):
+        team, said_s = self._teams.get(text(row, "user_id"), ""), whole(row, "expired_time")
+        end_s = _NEVER if said_s is None else said_s
+        if why := _why_not(row, team) or ("it has ended" if _NEVER != end_s <= self._now_s else ""):
             self._plan.leave_out(what, why)
             return
         is_limited = truth(row, "model_limits_enabled")
@@ -93,7 +96,10 @@ class _Planner:
             )
             return
         key_id = resource_id(_PREFIX, text(row, "id"))
-        secret_sha256 = sha256(f"sk-{text(row, 'key')}".encode()).digest()
+        secret_sha256, networks = sha256(f"sk-{text(row, 'key')}".encode()).digest(), _networks(row)
+        # First, since a quota that cannot be read leaves the key out.
+        if not truth(row, "unlimited_quota"):
+            self._add_budget(what, f"keys/{key_id}", row, "remain_quota")
         self._plan.keys.append(
             PlannedKey(
                 key_id,
@@ -101,14 +107,12 @@ class _Planner:
                 secret_sha256,
                 team=team,
                 models=models,
-                networks=_networks(row),
-                expire_time_s=end_s,
+                networks=networks,
+                expire_time_s=max(0, end_s),
             )
         )
         if has_content(row, "group"):
             self._plan.leave_out(f"group of {what}", "a group has prices of its own: make a service for its keys")
-        if not truth(row, "unlimited_quota"):
-            self._add_budget(what, f"keys/{key_id}", row, "remain_quota")
 
     def _add_budget(self, what: str, place: str, row: Row, column: str) -> None:
         """A budget in all of what remains; where spent counts, of what there was, with that spent: as much remains."""

@@ -16,6 +16,8 @@ from tallygate._wire.names import ID_MAX
 _NO_ID: Final = re.compile(r"[^a-z0-9]+")
 _HASH_CHARS: Final = 12
 _AMOUNT_MAX: Final = 2**63 - 1
+_RATE_MAX: Final = 10**11
+"""Maximum limit of a rate rule."""
 
 
 class Period(Enum):
@@ -109,12 +111,10 @@ class Plan:
 
     def limit(self, place: str, metric: Metric, limit_units: int | None) -> None:
         """Plans a rate rule, where there is a limit."""
-        if limit_units is None:
-            return
-        if limit_units < 1:
-            self.leave_out(place, f"a limit of {limit_units} {metric.value}: disable what it hangs on instead")
-            return
-        self.rules.append(PlannedRule(limit_id(place, metric.name.lower()), place, metric, limit_units))
+        if limit_units is not None:
+            self.rules.append(
+                PlannedRule(limit_id(place, metric.name.lower()), place, metric, min(limit_units, _RATE_MAX))
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from tallygate._unreadable import why_unreadable
 from tallygate.importing.values import Row
@@ -61,7 +61,7 @@ def _read_postgresql(url: str, names: Sequence[str]) -> dict[str, list[Row]]:
         raise UnreadableTablesError(
             "PostgreSQL needs asyncpg, which comes with: pip install 'tallygate[cli]'"
         ) from None
-    parts = urlsplit(url)
+    parts, address = _parts(url)
     parameters = dict(parse_qsl(parts.query))
     kept = {name: value for name, value in parameters.items() if name not in _PRISMAS}
     plain = urlunsplit(parts._replace(query=urlencode(kept)))
@@ -86,8 +86,30 @@ def _read_postgresql(url: str, names: Sequence[str]) -> dict[str, list[Row]]:
         return asyncio.run(read())
     except (OSError, TimeoutError, ValueError, PostgresError, InterfaceError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        host = f"{parts.hostname}:{parts.port or 5432}"
-        raise UnreadableTablesError(f"The database at {host} cannot be read: {said}.") from error
+        raise UnreadableTablesError(f"The database at {address} cannot be read: {said}.") from error
+
+
+def _parts(url: str) -> tuple[SplitResult, str]:
+    """A URL in its parts, and the address in it, as which no part of a password may pass.
+
+    Raises:
+        UnreadableTablesError: It has signs in its password that stand for something else in a URL.
+    """
+    try:
+        parts = urlsplit(url)
+        address = f"{parts.hostname}:{parts.port or 5432}"
+    except ValueError:
+        raise _torn() from None
+    if parts.fragment or "@" in parts.path or ("@" in parts.query and not parts.path):
+        raise _torn()
+    return parts, address
+
+
+def _torn() -> UnreadableTablesError:
+    return UnreadableTablesError(
+        "The URL of the database cannot be read: give its password by PGPASSWORD, or write signs such as / ? # [ in it "
+        "as %2F %3F %23 %5B."
+    )
 
 
 def _read_sqlite(path: Path, names: Sequence[str]) -> dict[str, list[Row]]:

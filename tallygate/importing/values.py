@@ -69,7 +69,8 @@ def moment_s(row: Row, column: str) -> int:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
         raise UnreadableValueError(column, "a moment") from None
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp())
+    # One of 1970, or before, is none that is not there.
+    return max(1, int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()))
 
 
 def texts(row: Row, column: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -120,6 +121,17 @@ def test_a_file_of_new_apis_is_brought_along(running: Up, tmp_path: Path) -> Non
     assert "--shared" in said.err
     share(running, "other")
     assert asyncio.run(authorise(running.metering, f"sk-{key}")) == "NOT_ENABLED"
+
+
+def test_more_limits_than_there_may_be_are_said_before_there_are_keys(running: Up, tmp_path: Path) -> None:
+    """Keys without the limits that they had would open more than they did."""
+    rows = [{"token": f"{number:064x}", "rpm_limit": 5, "tpm_limit": 7} for number in range(501)]
+    (tmp_path / "LiteLLM_VerificationToken.json").write_text(json.dumps(rows))
+    before = running.tallygate("key", "list", "other", "--json").json
+    said = running.tallygate("import", "litellm", "other", str(tmp_path), "--apply")
+    assert said.status == 1
+    assert "nothing was made" in said.err
+    assert running.tallygate("key", "list", "other", "--json").json == before
 
 
 def test_what_cannot_be_read_is_said_before_anything_is_made(running: Up, tmp_path: Path) -> None:

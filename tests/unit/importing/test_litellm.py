@@ -51,30 +51,50 @@ def test_plans_follow_from_their_tables_alone() -> None:
         ({"models": '{gpt-4o,"a, b"}'}, "not in the catalogue: a, b"),
         ({"models": ["no-default-models"]}, "no model"),
         ({"team_id": "closed"}, "team is blocked"),
+        ({"team_id": "torn"}, "its team cannot be read"),
+        ({"team_id": "unheard-of"}, "its team is not there"),
+        ({"team_id": "narrow", "models": ["llama"]}, "none of its own is one of its team's"),
         ({"expires": "soon"}, "expires is not a moment"),
+        ({"expires": "1970-01-01 00:00:00"}, "has ended"),
+        ({"rpm_limit": 0}, "has rpm_limit 0"),
+        ({"budget_id": "none-at-once"}, "has max_parallel_requests 0"),
+        ({"rpm_limit": 5, "max_budget": "much"}, "max_budget is not a number"),
     ],
 )
 def test_a_key_that_opens_nothing_there_or_could_open_more_here_is_left_out(cells: dict[str, Any], why: str) -> None:
     """Nobody gets in who was kept out."""
-    made = plan(cells, tables={TEAMS: [{"team_id": "closed", "blocked": True}]})
-    assert not made.keys
+    teams: list[dict[str, Any]] = [
+        {"team_id": "closed", "blocked": True},
+        {"team_id": "torn", "tpm_limit": "many"},
+        {"team_id": "narrow", "models": ["gpt-4o"]},
+    ]
+    shut = {"budget_id": "none-at-once", "max_parallel_requests": 0}
+    made = plan(cells, tables={TEAMS: teams, BUDGETS: [shut]})
+    assert (made.keys, made.rules, made.budgets) == ([], [], [])
     assert any(why in one.why for one in made.left_out)
     assert SECRET not in str(made)
 
 
 def test_models_are_the_keys_own_or_its_teams() -> None:
-    """By the names that the catalogue knows; a key without any has those of its team, and one with all has all."""
+    """By the names that the catalogue knows; of what a key names, it opens what its team may use as well."""
     team = {"team_id": "t-1", "team_alias": "Search", "models": ["gpt-4o"]}
     made = plan(
         {"team_id": "t-1"},
         {"team_id": "t-1", "models": ["all-team-models"]},
         {"team_id": "t-1", "models": ["all-proxy-models"]},
+        {"team_id": "t-1", "models": ["llama", "gpt-4o"]},
         {"models": ["llama", "gpt-4o"]},
         tables={TEAMS: [team]},
     )
-    assert [key.models for key in made.keys] == [("gpt",), ("gpt",), (), ("llama", "gpt")]
-    assert [key.team for key in made.keys] == ["litellm-t-1"] * 3 + [""]
+    assert [key.models for key in made.keys] == [("gpt",), ("gpt",), ("gpt",), ("gpt",), ("llama", "gpt")]
+    assert [key.team for key in made.keys] == ["litellm-t-1"] * 4 + [""]
     assert [(one.id, one.display_name) for one in made.teams] == [("litellm-t-1", "Search")]
+
+
+def test_a_limit_beyond_all_limits_is_the_greatest() -> None:
+    """Gateways write such for none; a rule has a bound."""
+    (rule,) = plan({"tpm_limit": 2**63 - 1}).rules
+    assert rule.limit_units == 10**11
 
 
 def test_sessions_of_its_own_pages_are_no_keys() -> None:
@@ -113,14 +133,13 @@ def test_a_budget_may_stand_in_a_row_of_its_own() -> None:
 def test_what_cannot_be_said_here_is_listed() -> None:
     """Line by line, with why; what is empty is nothing."""
     made = plan(
-        {"max_budget": 1, "budget_duration": "12h", "aliases": {"a": "b"}, "permissions": "{}", "rpm_limit": 0},
+        {"max_budget": 1, "budget_duration": "12h", "aliases": {"a": "b"}, "permissions": "{}"},
         tables={
             USERS: [{"user_id": "u", "max_budget": 5.0}, {"user_id": "v"}],
             ORGANISATIONS: [{"organization_id": "o"}],
         },
     )
     assert [one.what for one in made.left_out] == [
-        f"keys/litellm-{HASH[:16]}",
         "aliases of key ci",
         "budget of key ci",
         "budget of user u",

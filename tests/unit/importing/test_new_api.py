@@ -70,6 +70,8 @@ def test_a_dollar_may_have_another_number_of_units() -> None:
     [
         ({"status": 2}, "disabled"),
         ({"expired_time": NOW_S - 1}, "has ended"),
+        ({"expired_time": 0}, "has ended"),
+        ({"remain_quota": "much"}, "remain_quota is not a number"),
         ({"key": "abcd**********wxyz"}, "masked"),
         ({"user_id": 4}, "its user"),
         ({"model_limits_enabled": True, "model_limits": "gpt-4o, other"}, "not in the catalogue: other"),

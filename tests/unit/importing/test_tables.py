@@ -63,6 +63,15 @@ def test_a_database_that_is_away_is_said_without_its_password() -> None:
     assert "secret" not in str(said.value)
 
 
+@pytest.mark.parametrize("sign", ["/", "?", "#", "["])
+@pytest.mark.parametrize("password", ["secret", "12345"])
+def test_a_password_that_breaks_its_url_is_not_shown(password: str, sign: str) -> None:
+    """Not even a part of it, which would pass for a port."""
+    with pytest.raises(UnreadableTablesError, match="PGPASSWORD") as said:
+        read_tables(f"postgresql://u:{password}{sign}more@127.0.0.1:1/litellm", "tokens", [])
+    assert password not in str(said.value)
+
+
 def test_cells_are_what_their_columns_say() -> None:
     """Or refused, without being repeated."""
     row = {"n": "7", "b": "t", "m": "2026-01-02 03:04:05", "z": "2026-01-02T03:04:05+00:00", "l": '["a"]', "bad": "x"}
