@@ -22,7 +22,7 @@ from tallygate.console.forms import FieldError, Form, read_form
 from tallygate.console.identity import refresh
 from tallygate.console.sessions import Session
 from tallygate.console.site import Site
-from tallygate.console.visit import Visit
+from tallygate.console.visit import FORM_KEY, Visit
 
 Page = Callable[[Visit], Awaitable[Response]]
 AWAY: Final = "<!--away-->"
@@ -126,4 +126,4 @@ def _failed(visit: Visit, error: CallError) -> Response:
     banner = Markup(
         "<p data-retry><strong>{}</strong> So it has been since {}. This page is as it was read at {}.</p>"
     ).format(error.sentence, show.moment(error.away_since_us), show.moment(copy.read_us))
-    return visit.answer(copy.html.replace(AWAY, banner))
+    return visit.answer(copy.html.replace(AWAY, banner).replace(FORM_KEY, visit.idempotency_key))

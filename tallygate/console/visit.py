@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -23,8 +24,8 @@ from tallygate.console.site import Site
 
 NOTICES: Final = "<!--notices-->"
 """Place in each page where it says what was done; no text of anybody's can look like it."""
-KEY_FIELD: Final = ' name="idempotency_key"'
-"""Field by which a page with a form is known; no text of anybody's can look like it."""
+FORM_KEY: Final = "<!--key-->"
+"""Place of a form's key in a copy: the one that the page had may have been used when its copy is shown."""
 ETAG_CHARACTERS: Final = 24
 
 Answer = TypeVar("Answer")
@@ -92,7 +93,7 @@ class Visit:
         """The pages that the caller is shown."""
         return shown(self.site.nav, self.session.caller, self.account_id, self.request.url.path)
 
-    @property
+    @cached_property
     def idempotency_key(self) -> str:
         """The key of the form on this page: the one that it was sent with, or a new one."""
         return self.form.text("idempotency_key") or self.site.random_text()
@@ -157,13 +158,10 @@ class Visit:
         if self.part:
             return self._part(template, shown_values)
         html = self.site.html(template, shown_values)
-        if self.request.method == "GET" and self._is_worth_a_copy(html):
-            self.session.copies.keep(self.address, html, self.site.clock.now_us())
+        if self.request.method == "GET" and self.status == HTTPStatus.OK:
+            copy = html.replace(self.idempotency_key, FORM_KEY)
+            self.session.copies.keep(self.address, copy, self.site.clock.now_us())
         return self.answer(html)
-
-    def _is_worth_a_copy(self, html: str) -> bool:
-        """Whether it is no refusal and no form: the key of a form may have been used when its copy is shown."""
-        return self.status == HTTPStatus.OK and KEY_FIELD not in html
 
     def secret_page(self, template: str, **values: Any) -> Response:
         """A page with a secret on it, which is shown once: no copy of it is kept."""
