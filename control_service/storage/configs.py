@@ -17,7 +17,13 @@ from control_service.storage.accounts import account_of
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.limit_schema import budgets as _budgets
 from control_service.storage.models import model_of
-from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of, services_read
+from control_service.storage.services import (
+    has_price_in_force,
+    recorded_retired,
+    recorded_unpriced,
+    service_of,
+    services_read,
+)
 from control_service.usecases.fleet_ports import Changes, Configs, Due, Subjects
 
 _accounts = schema.accounts
@@ -93,8 +99,13 @@ class ConfigRows(Configs):
             _prices.c.effective_us > now_us,
             _is_missed(_models.c.next_due_us, _prices.c.effective_us),
         )
+        leaves_services_behind = exists().where(
+            _services.c.model_id == _models.c.model_id,
+            _services.c.delete_us.is_(None),
+            recorded_retired() != _models.c.retire_us.is_not(None),
+        )
         changed = 0
-        for found in (services, update(_models).where(takes_effect)):
+        for found in (services, update(_models).where(or_(takes_effect, leaves_services_behind))):
             changed += (await self._connection.execute(found.values(next_due_us=due_us))).rowcount
         is_raised = and_(_budgets.c.raised_until_us > now_us, _budgets.c.delete_us.is_(None))
         raises = update(_budgets).where(is_raised, _raise_us.is_(None)).values(raise_due_us=_budgets.c.raised_until_us)

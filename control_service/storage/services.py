@@ -111,11 +111,10 @@ class ServiceRows(Services):
     async def behind_model(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
         key = (_services.c.account_id, _services.c.service_id)
         is_priced_again = and_(recorded_unpriced(), has_price_in_force(now_us))
-        is_recorded_retired = _services.c.told_stop_reasons.contains(StopReason.MODEL_RETIRED)
         query = select(*key).where(
             _services.c.model_id == model_id,
             _services.c.delete_us.is_(None),
-            or_(is_priced_again, is_recorded_retired != _model_retired),
+            or_(is_priced_again, recorded_retired() != _model_retired),
         )
         rows = await self._connection.execute(query.order_by(*key).limit(limit))
         return [(account_id, service_id) for account_id, service_id in rows]
@@ -145,6 +144,11 @@ class ServiceRows(Services):
 def recorded_unpriced() -> ColumnElement[bool]:
     """Whether NO_PRICE is among the stop reasons as they were last stored."""
     return _services.c.told_stop_reasons.contains(StopReason.NO_PRICE)
+
+
+def recorded_retired() -> ColumnElement[bool]:
+    """Whether MODEL_RETIRED is among the stop reasons as they were last stored."""
+    return _services.c.told_stop_reasons.contains(StopReason.MODEL_RETIRED)
 
 
 def has_price_in_force(now_us: int) -> ColumnElement[bool]:

@@ -37,9 +37,6 @@ OBSERVATION_S = 0.5
 BATCH_SIZE: Final = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
 
-LOOK_AGAIN_US: Final = 10 * US_PER_SECOND
-"""Time after which it is looked for whether any service is still behind a change of its model."""
-
 SET_BACK_US: Final = US_PER_SECOND
 """Minimum time that a wall clock must lose to count as set back."""
 
@@ -71,6 +68,8 @@ class Sweeper:
         self._pulse = pulse
         self._upkeep = Purge(database, clock, kept), LedgerRollUp(database, clock, kept)
         self._ahead_us: int | None = None
+        # Services whose models are no longer due, and that are to follow them.
+        self._behind: list[tuple[str, str]] = []
         self._isolation = FaultIsolation(clock)
 
     async def run(self) -> None:
@@ -125,6 +124,7 @@ class Sweeper:
         for lost in self._liveness.lost:
             if lost not in lost_before:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
+        await self._follow_models()
         await self._isolation.run_each("terms", due.services, self._end_terms)
         await self._isolation.run_each("price", due.model_ids, self._announce_price)
         await self._isolation.run_each("raise", due.raises, self._end_raise)
@@ -133,8 +133,8 @@ class Sweeper:
             await one.tick()
 
     def _has_upkeep(self) -> bool:
-        """Whether anything old is to be deleted or added up."""
-        return any(one.is_due for one in self._upkeep)
+        """Whether anything is left of the last tick, or old and to be deleted or added up."""
+        return bool(self._behind) or any(one.is_due for one in self._upkeep)
 
     def _must_reschedule(self) -> bool:
         """Whether this process has just started, or its wall clock was set back since the last tick."""
@@ -179,7 +179,7 @@ class Sweeper:
         """Announces a price that takes effect to nodes, and updates the services whose status is behind their model.
 
         The model stays due while more services wait than one tick deals with, or where it was changed since they were
-        read. It is looked at again where any waited: this process may end before it has updated them.
+        read.
         """
         async with self._database.reading() as tx:
             seen = await tx.models.get(model_id)
@@ -191,11 +191,15 @@ class Sweeper:
             changed = (model.retire_us, model.price_count) != (seen.retire_us, seen.price_count)
             if changed or len(behind) == BATCH_SIZE:
                 announced = announced.due_by(now_us)
-            elif behind:
-                announced = announced.due_by(now_us + LOOK_AGAIN_US)
             await tx.models.save(announced)
         self._changes.announce()
-        await self._isolation.run_each("priced", behind, self._follow_model)
+        self._behind += behind
+        await self._follow_models()
+
+    async def _follow_models(self) -> None:
+        """Updates services that are behind their models; where the database fails the next tick begins with them."""
+        await self._isolation.run_each("priced", self._behind, self._follow_model)
+        self._behind = []
 
     async def _follow_model(self, key: tuple[str, str]) -> None:
         """Updates the status of a service whose model has a price again, or was retired or restored."""

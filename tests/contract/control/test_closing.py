@@ -25,7 +25,7 @@ async def sweep(desk: Desk) -> None:
     await Kit(desk.database, desk.clock).sweeper.tick()
 
 
-async def ended(_sweeper: sweeper.Sweeper, _key: tuple[str, str]) -> None:
+async def failed(_sweeper: sweeper.Sweeper, _key: tuple[str, str]) -> None:
     raise StorageUnavailableError
 
 
@@ -185,17 +185,20 @@ async def test_a_price_is_published_before_a_retirement_was_worked_through(desk:
 
 
 async def test_what_a_sweeper_left_behind_is_found(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its process may end when it has told nodes of a retirement, and updated none of the model's services."""
+    """The database may fail, or its process end, when nodes were told of a retirement and no service was updated."""
     await desk.create()
-    await desk.retire()
-    with monkeypatch.context() as patch:
-        patch.setattr(sweeper.Sweeper, "_follow_model", ended)
-        with pytest.raises(StorageUnavailableError):
-            await sweep(desk)
-    assert await desk.events() == []
-    desk.clock.advance(us=sweeper.LOOK_AGAIN_US)
-    await sweep(desk)
-    assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
+    kit = Kit(desk.database, desk.clock)
+    await kit.sweeper.turn()
+    for again, retired in (kit, True), (Kit(desk.database, desk.clock), False):
+        await desk.retire(retired=retired)
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeper.Sweeper, "_follow_model", failed)
+            with pytest.raises(StorageUnavailableError):
+                await kit.sweeper.turn()
+        assert (await desk.show()).service.told_stop_reasons == (frozenset() if retired else RETIRED)
+        await again.sweeper.turn()
+    causes = [event.origin.cause for event in await desk.events()]
+    assert causes == [EventCause.MODEL_RETIRED, EventCause.MODEL_RESTORED]
 
 
 async def test_a_retirement_while_the_sweeper_is_at_the_model_is_worked_through(
