@@ -40,8 +40,7 @@ def entry_of(name: str, dollars: Mapping[str, Decimal], problems: list[str], lef
     problems = list(problems)
     nanos: dict[str, int] = {}
     for kind, amount in dollars.items():
-        # Moves the point and rounds nothing, however many digits there are.
-        scaled = amount.scaleb(_NANOS_DIGITS)
+        scaled = moved(amount, _NANOS_DIGITS)
         if not scaled.is_finite() or not 0 <= scaled <= NANOS_MAX:
             problems.append(f"{kind.replace('_', ' ')} at {amount} is out of range")
         elif scaled != int(scaled):
@@ -52,3 +51,9 @@ def entry_of(name: str, dollars: Mapping[str, Decimal], problems: list[str], lef
     if not problems and not any(nanos.values()):
         problems.append("it costs nothing: publish a price of 0 by `tallygate model publish-price`, if that is meant")
     return Entry(name, nanos, "; ".join(problems), left_out)
+
+
+def moved(amount: Decimal, places: int) -> Decimal:
+    """The amount with its point moved to the right, exactly: `scaleb` would round it to the context's 28 digits."""
+    sign, digits, exponent = amount.as_tuple()
+    return Decimal((sign, digits, exponent + places)) if isinstance(exponent, int) else amount

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from tallygate.price_lists.entry import Entry, entry_of
+from tallygate.price_lists.entry import Entry, entry_of, moved
 
 _KINDS: Final = {
     "input_cost_per_token": "input",
@@ -56,5 +56,5 @@ def _entry(name: str, model: Mapping[str, Any]) -> Entry:
     numbers = {kind: model[key] for key, kind in _KINDS.items() if isinstance(model.get(key), Decimal)}
     problems += [f"{key} is no number" for key in _KINDS if model.get(key) is not None and _KINDS[key] not in numbers]
     return entry_of(
-        name, {kind: amount.scaleb(_PER_MILLION) for kind, amount in numbers.items()}, problems, tuple(apart)
+        name, {kind: moved(amount, _PER_MILLION) for kind, amount in numbers.items()}, problems, tuple(apart)
     )

@@ -26,12 +26,16 @@ def test_amounts_are_taken_as_they_are_written(tmp_path: Path) -> None:
         plain=amounts,
         cached=amounts | {"cache_read_input_token_cost": "<1E-8>", "output_cost_per_reasoning_token": "<2e-6>"},
         noisy=amounts | {"input_cost_per_token": "<9.499999999999999E-7>"},
+        long=amounts | {"input_cost_per_token": f"<0.000001{'0' * 40}1>"},
+        huge=amounts | {"input_cost_per_token": "<1e999999>"},
         sample_spec=amounts,
     )
     assert found["plain"].price == (160_000_000, 160_000_000, 160_000_000, 1_234_567_890, 1_234_567_890)
     assert found["cached"].price == (160_000_000, 10_000_000, 160_000_000, 1_234_567_890, 2_000_000_000)
     assert found["noisy"].problem == "input at 0.9499999999999999 per million is no whole number of nanos"
-    assert set(found) == {"plain", "cached", "noisy"}
+    assert "no whole number of nanos" in found["long"].problem
+    assert "out of range" in found["huge"].problem
+    assert set(found) == {"plain", "cached", "noisy", "long", "huge"}
 
 
 @pytest.mark.parametrize(
