@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tallygate.control.v1 import access_service_pb2 as access
+from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import token_service_pb2 as tokens
+from tallygate.control.v1.budget_pb2 import BudgetUnit, CalendarPeriod
 from tests.harness.console.shop import Shop
 from tests.harness.console.visitor import Visitor
 
@@ -76,6 +78,29 @@ async def test_what_was_typed_outlives_the_session(shop: Shop, visitor: Visitor)
     await visitor.page.wait_for_url(shop.home + path)
     assert "For the desk" not in await visitor.page.content()
     assert await visitor.page.evaluate("sessionStorage.length") == 0
+
+
+async def test_what_nobody_typed_is_as_it_is_by_then(shop: Shop, visitor: Visitor) -> None:
+    """A field that was not touched is not put back over what somebody else has changed meanwhile."""
+    customer = shop.new_customer()
+    budget = limits.CreateBudgetRequest(
+        name=f"{customer.name}/budgets/monthly",
+        unit=BudgetUnit.BUDGET_UNIT_TOKENS,
+        amount_units=100,
+        period=CalendarPeriod.CALENDAR_PERIOD_MONTH,
+    )
+    shop.town.do(budget, customer.owner)
+    path = f"/{budget.name}/edit"
+    await visitor.sign_in(customer.owner, path)
+    await visitor.context.clear_cookies()
+    await visitor.page.get_by_label("Alerts at so many percent").fill("50")
+    await visitor.page.get_by_role("button", name="Change it").click()
+    await visitor.page.wait_for_url("**/sign-in?*")
+    shop.town.do(limits.UpdateBudgetRequest(name=budget.name, amount_units=7), customer.owner)
+    await _sign_in_here(visitor, customer.owner)
+    await visitor.page.wait_for_url(shop.home + path)
+    assert await visitor.page.get_by_label("Alerts at so many percent").input_value() == "50"
+    assert await visitor.page.get_by_label("Amount in tokens").input_value() == "7"
 
 
 async def test_what_was_sent_is_typed_no_more(shop: Shop, visitor: Visitor) -> None:

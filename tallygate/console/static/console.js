@@ -152,8 +152,15 @@ const FIELDS = "input:not([type=hidden], [type=password]), select, textarea";
 function keepTyped(form) {
   const who = document.body.dataset.who;
   if (who === undefined) return;
-  const values = [...form.querySelectorAll(FIELDS)].map((one) => [one.name, one.value, one.checked === true]);
+  const touched = [...form.querySelectorAll(FIELDS)].filter((one) => !isAsItWas(form, one));
+  const values = touched.map((one) => [one.name, one.value, one.checked === true]);
   sessionStorage.setItem(TYPED, JSON.stringify({ who, action: form.action, values }));
+}
+
+// A field that nobody touched stays as the next page has it: somebody else may have changed it meanwhile.
+function isAsItWas(form, field) {
+  const was = form.elements.namedItem(`was.${field.name}`);
+  return was !== null && was.value === (isChoice(field) && !field.checked ? "" : field.value);
 }
 
 function restoreTyped() {
