@@ -190,8 +190,7 @@ class PassingRequest:
     async def _write_body(self, *, ends: bool) -> None:
         body = bytes(self._unsent)
         self._unsent.clear()
-        for piece in _pieces(body, ends=ends):
-            await self._write(wire.ProcessingResponse(response_body=piece))
+        await self._write(*(wire.ProcessingResponse(response_body=piece) for piece in _pieces(body, ends=ends)))
 
     async def _read_of_body(self) -> wire.ProcessingRequest | None:
         if self._is_gone or self._is_over or self._early is not None:
@@ -215,16 +214,17 @@ class PassingRequest:
         assert isinstance(message, wire.ProcessingRequest)
         return message
 
-    async def _write(self, message: wire.ProcessingResponse) -> None:
-        # Whoever ends a request may write while the request is still being passed on.
+    async def _write(self, *messages: wire.ProcessingResponse) -> None:
+        # Whoever ends a request may write while the request is still being passed on, but not between two pieces.
         async with self._writing:
-            if self._is_over or self._is_gone:
-                return
-            try:
-                await self._context.write(message)
-            except grpc.aio.BaseError:
-                # Envoy has ended the stream, and its cancellation is still on its way.
-                self._is_gone = True
+            for message in messages:
+                if self._is_over or self._is_gone:
+                    return
+                try:
+                    await self._context.write(message)
+                except grpc.aio.BaseError:
+                    # Envoy has ended the stream, and its cancellation is still on its way.
+                    self._is_gone = True
 
 
 def _pieces(body: bytes, *, ends: bool) -> Iterable[wire.BodyResponse]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,8 +20,9 @@ START = {"type": "http.response.start", "status": 200, "headers": []}
 class Stream:
     """Envoy's end of a stream: what it says, and what it hears."""
 
-    def __init__(self, said: Iterable[wire.ProcessingRequest] = ()) -> None:
+    def __init__(self, said: Iterable[wire.ProcessingRequest] = (), *, is_slow: bool = False) -> None:
         self.said = list(said)
+        self.is_slow = is_slow
         self.heard: list[wire.ProcessingResponse] = []
         self.is_over = False
 
@@ -36,6 +38,8 @@ class Stream:
         if self.is_over:
             raise grpc.aio.InternalError("the call is over")
         self.heard.append(message)
+        if self.is_slow:
+            await asyncio.sleep(0)
 
 
 def first() -> wire.ProcessingRequest:
@@ -75,6 +79,24 @@ async def test_a_stream_that_ends_while_it_is_read_is_one_too() -> None:
     passing = opened(stream)
     assert await passing.next_of_answer() is None
     assert passing.may_end
+
+
+async def test_an_end_waits_for_the_pieces_before_it() -> None:
+    """A stop may come while a long part of the answer is on its way; its end is the last that Envoy hears."""
+    stream = Stream([head(200)], is_slow=True)
+    passing = opened(stream)
+    start = await passing.next_of_answer()
+    assert start is not None
+    await passing.send(start)
+    with passing.gathering():
+        await passing.send({"type": "http.response.body", "body": b"x" * 3 * PIECE_BYTES_MAX, "more_body": True})
+    flushing = asyncio.create_task(passing.flush())
+    await asyncio.sleep(0)
+    await passing.send({"type": "http.response.body", "body": b"end", "more_body": False})
+    await flushing
+    pieces = [each.response_body.response.body_mutation.streamed_response for each in stream.heard[1:]]
+    assert b"".join(piece.body for piece in pieces) == b"x" * 3 * PIECE_BYTES_MAX + b"end"
+    assert [piece.end_of_stream for piece in pieces] == [False] * 3 + [True]
 
 
 async def test_a_stream_may_not_end_before_its_request_is_answered() -> None:
