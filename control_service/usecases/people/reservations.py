@@ -7,7 +7,7 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.in_use import require_in_use
-from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
+from control_service.domain.input_bounds import FUNDS_NANOS_MAX, RESERVED_TOKENS_MAX
 from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.names import model_name, reservation_name
 from control_service.domain.pot import PotKey
@@ -50,7 +50,8 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
         RefusedError: ACCOUNT_CLOSED, MODEL_RETIRED, CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH,
             INSUFFICIENT_BALANCE, or NO_PRICE_IN_FORCE where overflow shall be billed by token.
         MoneyOnLeaseError: the account could pay if money came back from lease, and that may be asked for.
-        InvalidRequestError: the service's reserved rate would be greater than `RESERVED_TOKENS_MAX`.
+        InvalidRequestError: the service's reserved rate would be greater than `RESERVED_TOKENS_MAX`, or the price than
+            `FUNDS_NANOS_MAX`.
     """
     price_nanos = await _price(tx, account, service, terms)
     _require_money(account, price_nanos, act)
@@ -119,7 +120,7 @@ async def quote(tx: Transaction, account: Account, service: Service, terms: Rese
 
 
 async def _price(tx: Transaction, account: Account, service: Service, terms: ReservationTerms) -> int:
-    """The price of the terms, in nanos. Raises RefusedError where there is none for this service and account."""
+    """The price of the terms, in nanos, of this service and account. Raises RefusedError and InvalidRequestError."""
     require_in_use(account, service)
     if service.kind is not ServiceKind.CUSTOM:
         message = f"{service.name} is a default service, and reservations are for custom ones; create one."
@@ -130,7 +131,11 @@ async def _price(tx: Transaction, account: Account, service: Service, terms: Res
         name = model_name(model.model_id)
         message = f"{name} sells no reserved capacity; set its reservation_price first."
         raise RefusedError(Reason.NO_RESERVATION_PRICE, message, model=name)
-    return charge_nanos(model.reservation_price, terms)
+    price_nanos = charge_nanos(model.reservation_price, terms)
+    if price_nanos > FUNDS_NANOS_MAX:
+        bound = f"{units_text(FUNDS_NANOS_MAX)} {account.currency_code}"
+        raise InvalidRequestError([("terms", f"must not cost more than {bound}, the most that an account can hold")])
+    return price_nanos
 
 
 def _shortfall_nanos(account: Account, price_nanos: int) -> int:

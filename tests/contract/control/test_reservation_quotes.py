@@ -7,7 +7,8 @@ from typing import TypeVar
 import pytest
 
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError
-from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
+from control_service.domain.input_bounds import PRICE_NANOS_MAX, RATE_TOKENS_MAX, RESERVED_TOKENS_MAX, TERM_DAYS_MAX
+from control_service.domain.model import ReservationPrice
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.usecases.people.lifecycle import PurchaseView, quote_reservation
 from control_service.usecases.people.reservations import Quote
@@ -99,3 +100,12 @@ async def test_money_that_may_come_back_is_not_lacking(shop: Desk) -> None:
     free = replace(RESERVED, input_tokens_per_minute=0, output_tokens_per_minute=0)
     await shop.pay(-2 * RESERVED_NANOS)
     assert (await quote(shop, free)).shortfall_nanos == 0
+
+
+async def test_what_no_account_can_hold_is_no_price(shop: Desk) -> None:
+    """Nor would it fit into an answer."""
+    dearest = replace(RESERVED, input_tokens_per_minute=RATE_TOKENS_MAX, term_day_count=TERM_DAYS_MAX)
+    async with shop.database.writing() as tx:
+        model = await tx.models.get("llama")
+        await tx.models.save(replace(model, reservation_price=ReservationPrice(PRICE_NANOS_MAX, 0)))
+    assert await compare(shop, dearest) == "terms"
