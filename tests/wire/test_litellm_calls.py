@@ -12,7 +12,7 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.litellm.call import MeteredCall, RefusedError, bridge, error_in
-from tallygate.integrations.litellm.reading import changes_of, read_body, read_scope, write_body
+from tallygate.integrations.litellm.reading import changes_of, logging_object, read_body, read_scope, write_body
 from tallygate.integrations.openai.request_json import BadRequestError
 from tallygate.metering.v1 import decision_pb2, report_pb2
 from tests.harness.asgi.asgi_harness import DONE, SERVICE, counts, delta, usage
@@ -222,6 +222,14 @@ def test_a_team_may_have_fallbacks_and_a_client_none() -> None:
     assert read_body({**CHAT, **settings, "proxy_server_request": {"body": CHAT}})
     with pytest.raises(BadRequestError, match="`router_settings_override`"):
         read_body({**CHAT, **settings, "proxy_server_request": {"body": {**CHAT, **settings}}})
+
+
+def test_a_call_whose_answer_no_hook_sees_is_refused() -> None:
+    """Such as LiteLLM makes on behalf of a server of tools; once authorised, it would stay open."""
+    with pytest.raises(BadRequestError, match="shows its answer to no hook"):
+        logging_object(CHAT)
+    made = object()
+    assert logging_object({**CHAT, "litellm_logging_obj": made}) is made
 
 
 def test_litellms_own_fields_are_not_the_clients() -> None:

@@ -20,10 +20,12 @@ from tallygate.integrations import environment
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.litellm.call import MeteredCall, RefusedError, bridge, error_in
 from tallygate.integrations.litellm.reading import (
+    LOGGING,
     PATHS,
     RUN_NO_MODEL,
     changes_of,
     is_from_cache,
+    logging_object,
     read_body,
     read_scope,
     write_body,
@@ -32,9 +34,6 @@ from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.request_json import BadRequestError
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.routes import Use
-
-_LOGGING = "litellm_logging_obj"
-"""Name of the object that LiteLLM makes for each call and hands to each hook; a call id may be its client's choice."""
 
 _CLIENT_LEFT = 499
 HOOK_WITHIN_S = 2.0
@@ -140,7 +139,7 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
             await call.fail()
 
     def _call_of(self, data: Mapping[str, Any]) -> MeteredCall | None:
-        logging = data.get(_LOGGING)
+        logging = data.get(LOGGING)
         return None if logging is None else self._calls.get(logging)
 
     async def _authorize(self, data: dict[str, Any], call_type: str, api_key: str | None) -> None:
@@ -150,12 +149,12 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
                 raise _refused(errors.unknown_route(scope["method"], scope["path"]))
             return
         try:
-            fields = read_body(data)
+            fields, logging = read_body(data), logging_object(data)
         except BadRequestError as error:
             raise _refused(errors.bad_request(error.message, error.param)) from None
         call = MeteredCall(scope, write_body(fields))
         changes = changes_of(fields, await call.authorize(self._metered))
-        self._calls[data[_LOGGING]] = call
+        self._calls[logging] = call
         task = asyncio.current_task()
         assert task is not None
         self._serving[task] = call

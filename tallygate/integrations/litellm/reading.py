@@ -25,6 +25,8 @@ PATHS: Final[Mapping[str, str]] = {
 such as rerankings, are answered without a hook, so that nothing of them could be recorded."""
 RUN_NO_MODEL: Final = frozenset({"call_mcp_tool", "list_mcp_tools"})
 """Types of calls that run no model."""
+LOGGING: Final = "litellm_logging_obj"
+"""Name of the object that LiteLLM makes for each call and hands to each hook; a call id may be its client's choice."""
 WEBSOCKETS: Final = frozenset({"_arealtime", "_aresponses_websocket"})
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -89,6 +91,20 @@ def read_body(data: Mapping[str, Any]) -> dict[str, Any]:
     # Where LiteLLM asks for usage on its own behalf, its client has not asked for any.
     hidden = {"stream_options"} if data.get(_HIDES_USAGE) else set()
     return {name: value for name, value in data.items() if name not in hidden and not name.startswith(_LITELLMS_OWN)}
+
+
+def logging_object(data: Mapping[str, Any]) -> object:
+    """The object by which all hooks know a call.
+
+    Raises:
+        BadRequestError: It has none: LiteLLM makes it by itself, and tells no other hook of it.
+    """
+    found = data.get(LOGGING)
+    if found is None:
+        raise BadRequestError(
+            "LiteLLM makes this call by itself, and shows its answer to no hook: it cannot be metered."
+        )
+    return found
 
 
 def write_body(fields: Mapping[str, Any]) -> bytes:
