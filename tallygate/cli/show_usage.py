@@ -16,11 +16,14 @@ _PAYERS: Final = ("reserved", "trial", "billed", "unfunded")
 
 
 def usage_table(answer: usage_service_pb2.QueryUsageResponse, groups: Sequence[str]) -> Table:
-    """A line for each step and group, and where there are several the total; cost is in the account's currency."""
+    """A line for each step and group, and where there are several the total; cost is in the account's currency.
+
+    A node that is one version older says no total.
+    """
     rows = [
         (time_text(one.start_time), *(one.group[name] for name in groups), *_figures(one)) for one in answer.buckets
     ]
-    if len(rows) > 1:
+    if len(rows) > 1 and answer.HasField("total"):
         rows.append(("total", *("" for _ in groups), *_figures(answer.total)))
     return table(("from", *groups, "requests", "input", "output", *_PAYERS, "cost", "denied"), rows)
 
