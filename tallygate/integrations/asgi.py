@@ -24,7 +24,7 @@ from tallygate.integrations.openai.estimate import estimate_input_tokens, input_
 from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, capped, read_request
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refusals import refuse_body, refuse_route, send_response
+from tallygate.integrations.refusals import naming, refuse_body, refuse_route, send_response
 from tallygate.integrations.responder import AllowedRequest, MeteringResponder
 from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.server_tokenizer import ServerTokenizer
@@ -230,11 +230,13 @@ class MeteringMiddleware:
             self.client.start()
             await request.authorize()
         except MeteringError as error:
-            return errors.refusal(error, leaves_model_open=not (service or parsed.model))
+            refused = errors.refusal(error, leaves_model_open=not (service or parsed.model))
+            return naming(refused, request.request_id)
         grant = request.grant
         if grant is not None and not _has_token_for_each(parsed, grant):
             request.finish(Usage(), want_receipt=False)
-            return errors.too_few_tokens(parsed.choices, grant.output_ceiling_tokens)
+            too_few = errors.too_few_tokens(parsed.choices, grant.output_ceiling_tokens)
+            return naming(too_few, request.request_id)
         return request, _allow(parsed, usage, request, estimated_input)
 
     async def _count_input(self, scope: Scope, parsed: ParsedRequest) -> tuple[int, int]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.errors import ErrorResponse
 from tallygate.integrations.routes import WEBSOCKET, Use
+
+REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
 DRAIN_BYTES_MAX = 64 << 20
 """Maximum number of bytes of a refused request's body that are read and thrown away."""
@@ -46,6 +50,11 @@ async def send_response(send: Send, response: ErrorResponse) -> None:
     """Sends an error response as a whole."""
     await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+
+def naming(response: ErrorResponse, request_id: str) -> ErrorResponse:
+    """The same refusal with the id by which nodes remember why."""
+    return replace(response, headers=[*response.headers, (REQUEST_ID_HEADER, request_id.encode())])
 
 
 async def _refuse_websocket(response: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:

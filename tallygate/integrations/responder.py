@@ -27,10 +27,8 @@ from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refusals import send_response
+from tallygate.integrations.refusals import REQUEST_ID_HEADER, naming, send_response
 from tallygate.integrations.request_finish import finish_request
-
-REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
 GRANT_CHECK_TOKENS = 16
 """Maximum number of tokens between two checks of a grant; a check is never later than the grant's ceiling."""
@@ -186,8 +184,8 @@ class MeteringResponder:
             return
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
-        answer = refusal(unreachable if denial is None else Denied(denial))
-        await send_response(self._client_send, in_shape(answer, self._allowed.parsed.shape))
+        answer = in_shape(refusal(unreachable if denial is None else Denied(denial)), self._allowed.parsed.shape)
+        await send_response(self._client_send, naming(answer, self._request.request_id))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
         said = stream.usage or Usage(input_tokens=self._allowed.estimated_input)

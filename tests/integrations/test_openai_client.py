@@ -69,6 +69,7 @@ async def test_refusals_are_the_exceptions_that_clients_know(pair: Pair, served:
         with pytest.raises(openai.PermissionDeniedError) as denied:
             await client.chat.completions.create(**ASK, max_tokens=5)
         assert (denied.value.code, denied.value.type) == ("not_enabled", "permission_denied")
+        assert denied.value.response.headers["x-tallygate-request-id"]
         patient = client.with_options(api_key="sk-trial", max_retries=50)
         with pytest.raises(openai.APIStatusError) as broke:
             await patient.completions.create(model="llama", prompt="x" * 4_000)

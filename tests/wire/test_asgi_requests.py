@@ -72,6 +72,7 @@ async def test_more_answers_than_tokens_are_refused(node: FakeMetering, client: 
     finish = await rig.post(CHAT, {**ASKED, "n": 4})
     assert (rig.status, upstream.scopes, finish.usage) == (402, [], counts(0, 0))
     assert json.loads(rig.body)["error"]["param"] == "n"
+    assert rig.headers["x-tallygate-request-id"] == node.reports[0].request_id
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -233,6 +233,7 @@ async def test_a_stop_before_the_answer_is_a_refusal(node: FakeMetering, client:
     rig, _ = caller(node, client, behave)
     finish = await rig.post(CHAT, {**ASKED, "stream": False})
     assert (rig.status, json.loads(rig.body)["error"]["code"]) == (402, "account_overdue")
+    assert rig.headers["x-tallygate-request-id"] == node.reports[0].request_id
     assert (finish.usage, finish.estimated) == (counts(ESTIMATED_INPUT, 1), True), "a guess, and not nothing"
     assert rig.error is None
 
