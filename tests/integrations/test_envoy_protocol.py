@@ -103,6 +103,16 @@ async def test_refusals_are_in_the_words_of_the_route(tmp_path: Path) -> None:
     assert served.engine.first_tokens == 0
 
 
+async def test_what_envoy_refuses_itself_is_its_own_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of such a request the filter sees the answer alone; nothing is wrong with the filter."""
+    async with metered(tmp_path) as (served, node, client):
+        escaped = await client.post("/v1/chat%2Fcompletions", json=ASK)
+        upgrade = await client.get("/v1/models", headers={"connection": "upgrade", "upgrade": "websocket"})
+    assert (escaped.status_code, upgrade.status_code) == (400, 403)
+    assert (served.engine.first_tokens, node.reports) == (0, [])
+    assert "cannot be metered" not in caplog.text
+
+
 async def test_free_requests_pass_as_they_are(tmp_path: Path) -> None:
     """With bodies of any length, and answers of any length; and without."""
     async with raw_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"y" * 300_000) as upstream:

@@ -49,7 +49,7 @@ class PassingRequest:
         self.has_body = not first.request_headers.end_of_stream
         self._has_request_trailers = False
         self._upstream: wire.HttpHeaders | None = None
-        self._early: wire.ProcessingRequest | None = None
+        self._early = first if first.WhichOneof("request") == "response_headers" else None
         self._own: Message | None = None
         self._unsent = bytearray()
         self._gathers = False

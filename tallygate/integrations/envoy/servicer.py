@@ -10,11 +10,14 @@ import grpc
 
 from tallygate.integrations.asgi_types import App
 from tallygate.integrations.envoy import ext_proc_pb2 as wire
+from tallygate.integrations.envoy import heads
 from tallygate.integrations.envoy.app import pass_answer
 from tallygate.integrations.envoy.passing import BrokenProtocolError, PassingRequest
 from tallygate.integrations.openai import errors
 
 SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+_NO_SUCCESS: Final = 300
+"""Least status of answers for which nothing has run."""
 
 _log = logging.getLogger("tallygate.integrations.envoy")
 
@@ -68,7 +71,8 @@ class ExternalProcessor:
             await asyncio.wait(self._serving)
 
     async def _serve(self, passing: PassingRequest) -> None:
-        await self._app(passing.scope, passing.receive, passing.send)
+        if not passing.is_answered_early:
+            await self._app(passing.scope, passing.receive, passing.send)
         if passing.is_answered_early:
             await pass_answer(passing, passing.receive, passing.send)
 
@@ -83,7 +87,7 @@ def mistake_in(first: wire.ProcessingRequest) -> str:
     """What is wrong with the filter that sent this first message, and what to configure; empty if nothing is."""
     if first.observability_mode:
         return "observability_mode has to be false; as it is, nothing can be refused or stopped"
-    if first.WhichOneof("request") != "request_headers":
+    if first.WhichOneof("request") != "request_headers" and not _is_own_answer(first):
         return "processing_mode.request_header_mode has to be SEND"
     modes = first.protocol_config
     if modes.request_body_mode != wire.FULL_DUPLEX_STREAMED:
@@ -91,6 +95,11 @@ def mistake_in(first: wire.ProcessingRequest) -> str:
     if modes.response_body_mode != wire.FULL_DUPLEX_STREAMED:
         return f"processing_mode.response_body_mode {_instead(modes.response_body_mode)}"
     return ""
+
+
+def _is_own_answer(first: wire.ProcessingRequest) -> bool:
+    """Whether Envoy has refused or redirected a request itself, before any filter has seen it."""
+    return first.WhichOneof("request") == "response_headers" and heads.status_of(first.response_headers) >= _NO_SUCCESS
 
 
 def _instead(mode: wire.BodySendMode.ValueType) -> str:
