@@ -7,6 +7,7 @@ SELECT create_reference_table('meta');
 SELECT create_reference_table('models');
 SELECT create_reference_table('model_aliases');
 SELECT create_reference_table('prices');
+SELECT create_reference_table('withdrawn_prices');
 SELECT create_reference_table('nodes');
 SELECT create_reference_table('page_keys');
 SELECT create_reference_table('principals');

@@ -30,7 +30,9 @@ from tallygate.importing.plan import Plan, Target
 from tallygate.importing.tables import Tables, UnreadableTablesError, read_tables
 from tallygate.importing.values import UnreadableValueError
 
-app = typer.Typer(help="Keys, teams and budgets of other gateways, brought along.", no_args_is_help=True)
+app = typer.Typer(
+    help="Brings keys, teams and budgets along from another gateway; shows them first.", no_args_is_help=True
+)
 
 _DOLLARS: Final = "USD"
 
