@@ -9,6 +9,8 @@ from typing import Final
 from tallygate._access.permission import Permission
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import (
+    account_pb2,
+    account_service_pb2,
     catalog_service_pb2,
     lifecycle_service_pb2,
     model_pb2,
@@ -16,6 +18,7 @@ from tallygate.control.v1 import (
     pot_pb2,
     team_service_pb2,
 )
+from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 from tallygate.control.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tallygate.control.v1.inference_service_pb2 import InferenceService
 from tallygate.control.v1.lifecycle_service_pb2_grpc import LifecycleServiceStub
@@ -25,6 +28,12 @@ from tallygate.control.v1.team_service_pb2_grpc import TeamServiceStub
 LEVELS_S: Final = 5
 """Number of seconds for which the levels of reservations are not read again."""
 _RESERVED: Final = frozenset({pot_pb2.POT_KIND_RESERVATION_INPUT, pot_pb2.POT_KIND_RESERVATION_OUTPUT})
+
+
+async def read_account(visit: Visit) -> account_pb2.Account:
+    """The account that the address names. Raises CallError."""
+    request = account_service_pb2.GetAccountRequest(name=visit.account)
+    return (await AccountServiceStub(visit.control).GetAccount(request)).account
 
 
 def service_name(visit: Visit) -> str:
@@ -44,9 +53,14 @@ async def read_model(visit: Visit, service: InferenceService) -> model_pb2.Model
     return (await CatalogServiceStub(visit.control).GetModel(request)).model
 
 
+def model_name(visit: Visit) -> str:
+    """The name of the model that the address names."""
+    return f"models/{visit.request.path_params['model']}"
+
+
 async def model_of(visit: Visit) -> model_pb2.Model:
     """The model that the address names, with its price in force. Raises CallError."""
-    request = catalog_service_pb2.GetModelRequest(name=f"models/{visit.request.path_params['model']}")
+    request = catalog_service_pb2.GetModelRequest(name=model_name(visit))
     return (await CatalogServiceStub(visit.control).GetModel(request)).model
 
 

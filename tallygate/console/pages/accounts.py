@@ -11,10 +11,11 @@ from tallygate._wire.amounts import units_text
 from tallygate.console import show
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
+from tallygate.console.reads import read_account
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import account_service_pb2 as pb
-from tallygate.control.v1.account_pb2 import Account, OverduePolicy
+from tallygate.control.v1.account_pb2 import OverduePolicy
 from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 
 PAGE_SIZE: Final = 50
@@ -60,7 +61,7 @@ async def create(visit: Visit) -> Response:
 
 async def show_settings(visit: Visit) -> Response:
     """The form of an account's settings."""
-    account = await _account(visit)
+    account = await read_account(visit)
     return visit.page(
         "account_settings.html",
         account=account,
@@ -85,12 +86,6 @@ async def change_settings(visit: Visit) -> Response:
         request.overdue_policy = form.chosen("overdue_policy", OverduePolicy)
     await AccountServiceStub(visit.control).UpdateAccount(request)
     return visit.done("The account is changed.", f"/{visit.account}/money")
-
-
-async def _account(visit: Visit) -> Account:
-    request = pb.GetAccountRequest(name=visit.account)
-    account: Account = (await AccountServiceStub(visit.control).GetAccount(request)).account
-    return account
 
 
 _PRESSES: Final = (

@@ -13,7 +13,7 @@ from tallygate._wire.amounts import units_text
 from tallygate.console.forms import Form
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
-from tallygate.console.reads import model_of
+from tallygate.console.reads import model_name, model_of
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import catalog_service_pb2 as pb
@@ -47,7 +47,7 @@ async def show_catalogue(visit: Visit) -> Response:
 async def show_model(visit: Visit) -> Response:
     """A model, and a page of its prices, the newest first."""
     stub = CatalogServiceStub(visit.control)
-    request = pb.ListPricesRequest(model=_name(visit), page_size=PAGE_SIZE, page_token=visit.query("page"))
+    request = pb.ListPricesRequest(model=model_name(visit), page_size=PAGE_SIZE, page_token=visit.query("page"))
     model, answer = await asyncio.gather(model_of(visit), stub.ListPrices(request))
     return visit.page(
         "catalogue_model.html",
@@ -96,7 +96,7 @@ async def edit(visit: Visit) -> Response:
     form = visit.form
     aliases, is_trial = form.lines("aliases.aliases"), any(map(form.changed, TRIAL))
     request = pb.UpdateModelRequest(
-        name=_name(visit),
+        name=model_name(visit),
         aliases=pb.AliasList(aliases=aliases) if form.changed("aliases.aliases") else None,
         trial_offer=_trial(form) or TrialOffer() if is_trial else None,
         idempotency_key=visit.idempotency_key,
@@ -104,10 +104,6 @@ async def edit(visit: Visit) -> Response:
     )
     await CatalogServiceStub(visit.control).UpdateModel(request)
     return visit.done("The model is changed.", f"/operations/{request.name}")
-
-
-def _name(visit: Visit) -> str:
-    return f"models/{visit.request.path_params['model']}"
 
 
 def _said(form: Form) -> dict[str, Any]:

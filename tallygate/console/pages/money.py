@@ -10,10 +10,10 @@ from starlette.responses import Response
 from tallygate._access.permission import Permission
 from tallygate._wire.amounts import units_text
 from tallygate.console.nav import Entry
+from tallygate.console.reads import read_account
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import account_service_pb2 as pb
-from tallygate.control.v1.account_pb2 import Account
 from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 
 PAGE_SIZE: Final = 50
@@ -32,7 +32,7 @@ async def show_money(visit: Visit) -> Response:
         newest_first=True,
     )
     stub = AccountServiceStub(visit.control)
-    account, answer = await asyncio.gather(_account(visit), stub.ListLedgerEntries(request))
+    account, answer = await asyncio.gather(read_account(visit), stub.ListLedgerEntries(request))
     return visit.page(
         "money.html",
         account=account,
@@ -46,7 +46,7 @@ async def show_money(visit: Visit) -> Response:
 
 async def show_top_up(visit: Visit) -> Response:
     """What paying money in does."""
-    return visit.page("top_up.html", account=await _account(visit))
+    return visit.page("top_up.html", account=await read_account(visit))
 
 
 async def top_up(visit: Visit) -> Response:
@@ -63,7 +63,7 @@ async def top_up(visit: Visit) -> Response:
 
 async def show_adjust(visit: Visit) -> Response:
     """What a correction does."""
-    return visit.page("adjust.html", account=await _account(visit))
+    return visit.page("adjust.html", account=await read_account(visit))
 
 
 async def adjust(visit: Visit) -> Response:
@@ -81,12 +81,6 @@ async def adjust(visit: Visit) -> Response:
 def _paid(visit: Visit, answer: pb.TopUpAccountResponse | pb.AdjustAccountResponse, what: str) -> Response:
     amount = units_text(abs(answer.ledger_entry.amount_nanos))
     return visit.done(f"{amount} {answer.account.currency_code} {what}.", f"/{visit.account}/money")
-
-
-async def _account(visit: Visit) -> Account:
-    request = pb.GetAccountRequest(name=visit.account)
-    account: Account = (await AccountServiceStub(visit.control).GetAccount(request)).account
-    return account
 
 
 NAV: Final = (Entry("Money", _MONEY, Permission.ACCOUNTS_READ),)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tallygate.console.forms import FieldError
 from tallygate.console.nav import Entry
-from tallygate.console.reads import model_of
+from tallygate.console.reads import model_name, model_of
 from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import catalog_service_pb2 as pb
@@ -47,7 +47,7 @@ async def publish(visit: Visit) -> Response:
         )
     fields: dict[str, Any] = {_field(kind): nanos for kind, nanos in given.items()}
     request = pb.PublishPriceRequest(
-        model=f"models/{visit.request.path_params['model']}",
+        model=model_name(visit),
         effective_time=effective,
         idempotency_key=visit.idempotency_key,
         **fields,
