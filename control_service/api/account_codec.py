@@ -4,6 +4,7 @@ from typing import Final
 
 from control_service.api.fields import Fields
 from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.forecast import Pace
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, REASON_MAX
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind, Line
 from control_service.domain.names import account_name, ledger_entry_name, service_name
@@ -81,6 +82,16 @@ def encode_account(account: Account) -> account_pb2.Account:
         create_time=encode_timestamp(account.create_us),
         update_time=encode_timestamp(account.update_us),
         close_time=encode_timestamp(account.close_us),
+    )
+
+
+def encode_forecast(account: Account, pace: Pace) -> account_service_pb2.ForecastAccountResponse:
+    """How long the account's money lasts."""
+    return account_service_pb2.ForecastAccountResponse(
+        left_nanos=account.left_nanos,
+        spent_nanos=pace.spent_units,
+        pace_start_time=encode_timestamp(pace.since_us),
+        used_up_time=encode_timestamp(pace.used_up_us(account.left_nanos)),
     )
 
 

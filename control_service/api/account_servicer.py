@@ -7,7 +7,7 @@ from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.paging import decode_page
 from control_service.api.statement_codec import decode_statement_query, encode_statement
-from control_service.usecases.people.accounts import create_account, update_account
+from control_service.usecases.people.accounts import create_account, forecast, update_account
 from control_service.usecases.people.closing import set_closed
 from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import find_service
@@ -44,6 +44,14 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         async with self._database.reading() as tx:
             account = await tx.accounts.get(account_id)
         return pb.GetAccountResponse(account=codec.encode_account(account))
+
+    @override
+    async def ForecastAccount(self, request: pb.ForecastAccountRequest, context: Context) -> pb.ForecastAccountResponse:
+        with Fields() as fields:
+            account_id = fields.account("name", request.name)
+        async with self._database.reading() as tx:
+            account, pace = await forecast(tx, account_id, self._clock.now_us())
+        return codec.encode_forecast(account, pace)
 
     @override
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:

@@ -86,6 +86,8 @@ def encode_standing(standing: Standing) -> budget_pb2.BudgetStanding:
         stops_requests=standing.stops_requests,
         period_end_time=encode_timestamp(standing.period_end_us),
         stopped_members=standing.stopped_members,
+        pace_start_time=encode_timestamp(standing.pace_start_us),
+        used_up_time=encode_timestamp(standing.used_up_us),
     )
 
 

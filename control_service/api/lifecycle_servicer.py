@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from control_service.api import lifecycle_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
-from control_service.api.fields import Fields
+from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.model_offer_codec import encode_model_offer
 from control_service.api.paging import decode_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
@@ -210,9 +210,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         with Fields() as fields:
             account_id = fields.account("account", request.account)
             (after,), limit = decode_page(fields, request, ("",))
+            called = fields.text("called", request.called)
         sight = rights.sight(Permission.SERVICES_READ)
         async with self._database.reading() as tx:
-            query = OfferQuery(account_id, sight, after, limit + 1)
+            query = OfferQuery(account_id, sight, after, limit + 1, called)
             offers = await list_model_offers(tx, query, self._clock.now_us())
         page, token = encode_page(request, offers, limit, encode_model_offer, lambda view: (view.offer.model.model_id,))
         return pb.ListModelOffersResponse(
@@ -227,10 +228,11 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.ListServiceEventsResponse:
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
-            (after,), limit = decode_page(fields, request, (0,))
+            (after,), limit = decode_page(fields, request, (INT64_MAX if request.newest_first else 0,))
         async with self._database.reading() as tx:
             await find_service(tx, await tx.accounts.get(account_id), service_id)
-            events = await tx.events.page(account_id, service_id, after, limit + 1)
+            newest_first = request.newest_first
+            events = await tx.events.page(account_id, service_id, after, limit + 1, newest_first=newest_first)
         page, token = encode_page(request, events, limit, encode_event, lambda event: (event.event_number,))
         return pb.ListServiceEventsResponse(service_events=page, next_page_token=token)
 

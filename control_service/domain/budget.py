@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from control_service.domain.forecast import Pace
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, TOKENS_MAX
 from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, LimitMember, PlaceKind
 from control_service.domain.limit_bounds import PERCENT_MAX, RAISE_US_MAX, THRESHOLD_COUNT_MAX
-from control_service.domain.period import begins_on_full_hours, period_at
+from control_service.domain.period import Period, begins_on_full_hours, period_at
 from control_service.domain.rate_rule import Violation
 from control_service.domain.time_zone import UTC, UnknownTimeZoneError
 
@@ -31,13 +32,19 @@ MEMBERS: Final[dict[PlaceKind, frozenset[LimitMember]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a budget stands in its period: of one that counts each member for itself, the member that has spent most."""
+    """How a budget stands in its period: of one that counts each member for itself, the member that has spent most.
+
+    `pace_start_us`: since when its pace is measured, None where it has none. `used_up_us`: when it is used up at that
+    pace; None where that is not within the period, or it is used up already.
+    """
 
     amount_units: int
     spent_units: int
     stops_requests: bool
     period_end_us: int | None = None
     stopped_members: tuple[str, ...] = ()
+    pace_start_us: int | None = None
+    used_up_us: int | None = None
 
 
 def budget_violations(budget: Budget, now_us: int) -> Iterator[Violation]:
@@ -96,13 +103,33 @@ def standing_at(budget: Budget, spent_units: Mapping[str, int], now_us: int) -> 
     is_shared = budget.member is LimitMember.SHARED
     # Where nothing may pass, nobody can have spent anything yet.
     stops = not budget.soft and (bool(spent) or amount_units == 0)
+    period = period_at(budget.period, budget.time_zone, now_us)
+    most_units = max(spent_units.values(), default=0)
+    pace = _pace(budget, period, most_units, now_us)
     return Standing(
         amount_units=amount_units,
-        spent_units=max(spent_units.values(), default=0),
+        spent_units=most_units,
         stops_requests=stops,
-        period_end_us=period_at(budget.period, budget.time_zone, now_us).end_us,
+        period_end_us=period.end_us,
         stopped_members=tuple(sorted(spent)[:STOPPED_MAX]) if stops and not is_shared else (),
+        pace_start_us=pace.since_us if pace.is_measured else None,
+        used_up_us=_used_up_us(budget, period, most_units, pace),
     )
+
+
+def _pace(budget: Budget, period: Period, spent_units: int, now_us: int) -> Pace:
+    """What was spent since the period began, or since the budget was made: not what its maker stated, of before."""
+    stated = budget.initial_spent_units if period.start_us <= budget.create_us else 0
+    return Pace(spent_units - stated, max(period.start_us, budget.create_us), now_us)
+
+
+def _used_up_us(budget: Budget, period: Period, spent_units: int, pace: Pace) -> int | None:
+    """When the amount is used up that is in force by then: a raise that ends before it leaves the budget's own."""
+    found = pace.used_up_us(budget.amount_at(pace.now_us) - spent_units)
+    raised_until_us = budget.raised_until_us
+    if found is not None and raised_until_us is not None and pace.now_us < raised_until_us < found:
+        found = max(pace.used_up_us(budget.amount_units - spent_units) or 0, raised_until_us)
+    return found if found is not None and (period.end_us is None or found < period.end_us) else None
 
 
 def without_ended_raise(budget: Budget, now_us: int) -> Budget:

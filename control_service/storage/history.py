@@ -44,12 +44,13 @@ class EventRows(Events):
         return (await self._connection.execute(delete(_events).where(tuple_(*names).in_(old)))).rowcount
 
     @override
-    async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
+    async def page(
+        self, account_id: str, service_id: str, after: int, limit: int, *, newest_first: bool = False
+    ) -> list[ServiceEvent]:
         number = _events.c.event_number
-        query = select(_events).where(
-            _events.c.account_id == account_id, _events.c.service_id == service_id, number > after
-        )
-        rows = await self._connection.execute(query.order_by(number).limit(limit))
+        behind = number < after if newest_first else number > after
+        query = select(_events).where(_events.c.account_id == account_id, _events.c.service_id == service_id, behind)
+        rows = await self._connection.execute(query.order_by(number.desc() if newest_first else number).limit(limit))
         return [_event(row) for row in rows.mappings()]
 
 

@@ -71,9 +71,11 @@ class LedgerRows(Ledger):
         return [line_of(row) for row in (await self._connection.execute(sums(query, period, limit))).mappings()]
 
     @override
-    async def total_since(self, account_id: str, start_us: int) -> int:
+    async def total_since(self, account_id: str, start_us: int, kind: LedgerEntryKind | None = None) -> int:
         total = func.coalesce(func.sum(_entries.c.amount_nanos), 0).cast(BigInteger)
         query = select(total).where(_entries.c.account_id == account_id, _entries.c.create_us >= start_us)
+        if kind is not None:
+            query = query.where(_entries.c.kind == kind)
         return int((await self._connection.execute(query)).scalar_one())
 
     @override

@@ -17,7 +17,7 @@ from typing import Protocol
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.event import ServiceEvent
-from control_service.domain.ledger import LedgerEntry
+from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
 from control_service.domain.ledger_span import LedgerSpan
 from control_service.domain.model import Model
 from control_service.domain.period import Period
@@ -75,8 +75,8 @@ class Ledger(Protocol):
     async def sums(self, query: StatementQuery, period: Period, limit: int) -> list[StatementLine]:
         """The lines of a period as far as the query sees them, added up by kind and by what it asks for."""
 
-    async def total_since(self, account_id: str, start_us: int) -> int:
-        """The sum of the account's lines that were opened at this moment or later."""
+    async def total_since(self, account_id: str, start_us: int, kind: LedgerEntryKind | None = None) -> int:
+        """The sum of the account's lines, or of those of a kind, that were opened at this moment or later."""
 
     async def roll_up(self, span: LedgerSpan, after: tuple[str, str], limit: int) -> tuple[str, str] | None:
         """Adds up usage lines of some services after that one, by account and name: at most `limit` of each.
@@ -267,8 +267,10 @@ class Events(Protocol):
             How many were deleted.
         """
 
-    async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
-        """A service's events whose number is greater than `after`, by number."""
+    async def page(
+        self, account_id: str, service_id: str, after: int, limit: int, *, newest_first: bool = False
+    ) -> list[ServiceEvent]:
+        """A service's events by number, from the one behind `after` in that order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tallygate.cli.rpc import (
 )
 from tallygate.cli.services import currency_of
 from tallygate.cli.show import account_facts
-from tallygate.cli.show_accounts import account_table, ledger_table
+from tallygate.cli.show_accounts import account_table, forecast_facts, ledger_table
 from tallygate.control.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 
 app = typer.Typer(help="Accounts and their money.", no_args_is_help=True)
@@ -131,6 +131,15 @@ def show(account: AccountArgument, *, control: ControlOption = DEFAULT_CONTROL, 
     with control_channel(control) as channel:
         found = _Stub(channel).GetAccount(request, timeout=TIMEOUT_S).account
         print_json(found) if json else out.print(account_facts(found))
+
+
+@app.command()
+def forecast(account: AccountArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Says when an account's money will be used up at the pace of the last 24 hours."""
+    request = account_service_pb2.ForecastAccountRequest(name=account)
+    with control_channel(control) as channel:
+        found = _Stub(channel).ForecastAccount(request, timeout=TIMEOUT_S)
+        print_json(found) if json else out.print(forecast_facts(found, account, currency_of(channel, account)))
 
 
 @app.command()

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from tallygate.cli.console import facts
+from tallygate.cli.console import facts, literal
 from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
 from tallygate.control.v1 import (
     account_pb2,
+    account_service_pb2,
     inference_service_pb2,
     ledger_pb2,
     lifecycle_service_pb2,
@@ -36,6 +37,24 @@ def account_table(accounts: Iterable[account_pb2.Account]) -> Table:
             for one in accounts
         ),
     )
+
+
+def forecast_facts(found: account_service_pb2.ForecastAccountResponse, account: str, currency: str) -> Table:
+    """How long an account's money lasts."""
+    return facts(
+        ("account", literal(account, "bold")),
+        ("left", format_amount(found.left_nanos, currency)),
+        ("spent", f"{format_amount(found.spent_nanos, currency)} since {time_text(found.pace_start_time)}"),
+        ("forecast", _forecast(found)),
+    )
+
+
+def _forecast(found: account_service_pb2.ForecastAccountResponse) -> str:
+    if found.HasField("used_up_time"):
+        return f"used up by {time_text(found.used_up_time)}, at this pace"
+    if found.left_nanos <= 0:
+        return "nothing is left"
+    return "none: too little was spent to tell"
 
 
 def ledger_table(entries: Iterable[ledger_pb2.LedgerEntry], currency: str) -> Table:

@@ -100,8 +100,20 @@ def _standing_rows(
     of_most = " by whoever spent most" if budget.member in _EACH else ""
     return [
         ("spent", _amount(budget.unit, standing.spent_units, currency) + of_most),
+        ("forecast", _forecast(standing)),
         ("stops", Text(stopped, style="red") if standing.stops_requests else "nothing"),
     ]
+
+
+def _forecast(standing: budget_pb2.BudgetStanding) -> str:
+    """How long it lasts; empty where it has no pace, or is used up already."""
+    if not standing.HasField("pace_start_time") or standing.spent_units >= standing.amount_units:
+        return ""
+    if standing.HasField("used_up_time"):
+        lasts = f"used up by {time_text(standing.used_up_time)}"
+    else:
+        lasts = "lasts until it begins anew" if standing.HasField("period_end_time") else "lasts for ten years or more"
+    return f"{lasts}, at the pace since {time_text(standing.pace_start_time)}"
 
 
 def budget_table(budgets: Iterable[budget_pb2.Budget], currency: str) -> Table:

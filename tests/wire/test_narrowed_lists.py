@@ -193,6 +193,7 @@ async def test_a_statement_has_what_the_caller_sees(tmp_path: Path) -> None:
 ASKED: tuple[tuple[str, str, Any], ...] = (
     ("accounts", "ListAccounts", accounts.ListAccountsRequest),
     ("accounts", "GetAccount", accounts.GetAccountRequest),
+    ("accounts", "ForecastAccount", accounts.ForecastAccountRequest),
     ("accounts", "ListLedgerEntries", accounts.ListLedgerEntriesRequest),
     ("accounts", "GetStatement", accounts.GetStatementRequest),
     ("catalogue", "ListModels", catalogue.ListModelsRequest),

@@ -1,14 +1,22 @@
 """Accounts and their settings."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.forecast import Pace
+from control_service.domain.ledger import LedgerEntryKind
 from control_service.domain.overdue import reassess
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.money_recall import require_recalled
 from control_service.usecases.people.payments import note_money
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
+
+PACE_US: Final = 86_400 * 10**6
+"""Length of the time that an account's pace is measured over."""
+
+_MINUTE_US: Final = 60 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +73,12 @@ async def update_account(tx: Transaction, account: Account, update: AccountUpdat
         require_recalled(changed, 0)
     note_money(account, changed, act)
     return await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
+
+
+async def forecast(tx: Transaction, account_id: str, now_us: int) -> tuple[Account, Pace]:
+    """The account, and what its services have cost of late. Raises ResourceNotFoundError."""
+    account = await tx.accounts.get(account_id)
+    # A line gathers the usage of a minute.
+    start_us = (now_us - PACE_US) // _MINUTE_US * _MINUTE_US
+    spent_nanos = -await tx.ledger.total_since(account_id, start_us, LedgerEntryKind.USAGE)
+    return account, Pace(spent_nanos, max(start_us, account.create_us), now_us)

@@ -19,12 +19,16 @@ from tallygate._access.rights import Sight
 
 @dataclass(frozen=True, slots=True)
 class OfferQuery:
-    """The offers to list: whose, as far as the caller sees, the model id before them, and how many."""
+    """The offers to list: whose, as far as the caller sees, the model id before them, and how many.
+
+    `called`: only of the model that clients mean by this; empty for all.
+    """
 
     account_id: str
     sight: Sight
     after: str
     limit: int
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ async def list_model_offers(tx: Transaction, query: OfferQuery, now_us: int) -> 
     """A page of offers, by model id. Raises ResourceNotFoundError: there is no such account."""
     account_id = query.account_id
     account = await tx.accounts.get(account_id)
-    models = await tx.models.page(query.after, query.limit)
+    models = await (_called(tx, query.called) if query.called else tx.models.page(query.after, query.limit))
     prices = await _prices(tx, [model.model_id for model in models])
     owners = await tx.services.trial_owners({(account_id, model.model_id) for model in models})
     seen = models if query.sight.shows(account_id) else []
@@ -82,6 +86,11 @@ async def list_model_offers(tx: Transaction, query: OfferQuery, now_us: int) -> 
         trial_service = owner.service if owner is not None and owner_seen else None
         found.append(ModelOfferView(offer, trial_state(offer, owner), trial_service, default))
     return found
+
+
+async def _called(tx: Transaction, text: str) -> list[Model]:
+    """The model that a text means; none where it means none."""
+    return await tx.models.among((await tx.models.called([text])).values())
 
 
 async def _views(

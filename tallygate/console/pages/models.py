@@ -20,7 +20,7 @@ PAGE_SIZE: Final = 48
 async def show_models(visit: Visit) -> Response:
     """A card for each model, as the account sees it."""
     request = lifecycle_service_pb2.ListModelOffersRequest(
-        account=visit.account, page_size=PAGE_SIZE, page_token=visit.query("page")
+        account=visit.account, page_size=PAGE_SIZE, page_token=visit.query("page"), called=visit.query("model")
     )
     answer = await LifecycleServiceStub(visit.control).ListModelOffers(request)
     return visit.page(

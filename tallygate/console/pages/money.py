@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
+import grpc
 from starlette.responses import Response
 
 from tallygate._access.permission import Permission
 from tallygate._wire.amounts import units_text
+from tallygate.console.calls import CallError
 from tallygate.console.nav import Entry
 from tallygate.console.reads import read_account
 from tallygate.console.routes import at
@@ -18,6 +21,8 @@ from tallygate.control.v1.account_service_pb2_grpc import AccountServiceStub
 
 PAGE_SIZE: Final = 50
 """Maximum number of ledger lines on a page."""
+FORECAST_S: Final = 30
+"""Number of seconds for which a forecast is not read again."""
 _MONEY: Final = "/accounts/{account}/money"
 
 
@@ -32,16 +37,33 @@ async def show_money(visit: Visit) -> Response:
         newest_first=True,
     )
     stub = AccountServiceStub(visit.control)
-    account, answer = await asyncio.gather(read_account(visit), stub.ListLedgerEntries(request))
+    account, answer, forecast = await asyncio.gather(
+        read_account(visit),
+        stub.ListLedgerEntries(request),
+        visit.lately("forecast", FORECAST_S, partial(_forecast, visit)),
+    )
     return visit.page(
         "money.html",
         account=account,
+        forecast=forecast,
         lines=answer.ledger_entries,
         next_page=answer.next_page_token,
         may_change=visit.may(Permission.ACCOUNTS_UPDATE),
         may_pay=visit.may(Permission.ACCOUNTS_ADMINISTER),
         may_read_statement=visit.may(Permission.USAGE_READ),
     )
+
+
+async def _forecast(visit: Visit) -> pb.ForecastAccountResponse | None:
+    """How long the money lasts; None of a service that is too old to say."""
+    request = pb.ForecastAccountRequest(name=visit.account)
+    try:
+        found: pb.ForecastAccountResponse = await AccountServiceStub(visit.control).ForecastAccount(request)
+    except CallError as error:
+        if error.code != grpc.StatusCode.UNIMPLEMENTED:
+            raise
+        return None
+    return found
 
 
 async def show_top_up(visit: Visit) -> Response:

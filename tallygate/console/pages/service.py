@@ -36,7 +36,6 @@ USAGE_S: Final = 5
 """Number of seconds for which usage is not read again by a page that reads itself."""
 EVENTS_MAX: Final = 20
 """Maximum number of events that are shown, the newest."""
-EVENT_PAGE: Final = 1_000
 KEYS_MAX: Final = 20
 """Maximum number of keys that are shown."""
 BUDGETS_MAX: Final = 20
@@ -118,18 +117,11 @@ async def _reservations(visit: Visit) -> list[Reservation]:
 
 
 async def _events(visit: Visit) -> list[service_event_pb2.ServiceEvent]:
-    """The newest first. Pages come with the oldest first, and a service changes rarely: there are few."""
-    stub, token, latest = LifecycleServiceStub(visit.control), "", list[service_event_pb2.ServiceEvent]()
-    while True:
-        answer = await stub.ListServiceEvents(
-            lifecycle_service_pb2.ListServiceEventsRequest(
-                inference_service=service_name(visit), page_size=EVENT_PAGE, page_token=token
-            )
-        )
-        latest = [*latest, *answer.service_events][-EVENTS_MAX:]
-        token = answer.next_page_token
-        if not token:
-            return latest[::-1]
+    """The newest first."""
+    request = lifecycle_service_pb2.ListServiceEventsRequest(
+        inference_service=service_name(visit), page_size=EVENTS_MAX, newest_first=True
+    )
+    return list((await LifecycleServiceStub(visit.control).ListServiceEvents(request)).service_events)
 
 
 async def _keys(visit: Visit, service: InferenceService) -> Keys:

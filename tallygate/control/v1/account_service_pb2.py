@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
 from tallygate.control.v1 import account_pb2 as tallygate_dot_control_dot_v1_dot_account__pb2
 from tallygate.control.v1 import ledger_pb2 as tallygate_dot_control_dot_v1_dot_ledger__pb2
 from tallygate.control.v1 import statement_pb2 as tallygate_dot_control_dot_v1_dot_statement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/account_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\"tallygate/control/v1/account.proto\x1a!tallygate/control/v1/ledger.proto\x1a$tallygate/control/v1/statement.proto\"\xbd\x02\n\x14\x43reateAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1b\n\rcurrency_code\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\x12\x63redit_limit_nanos\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x13overdue_floor_nanos\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x41\n\x0eoverdue_policy\x18\x06 \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x42\x16\n\x14_overdue_floor_nanos\"G\n\x15\x43reateAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"=\n\x11GetAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\"D\n\x12GetAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"H\n\x13ListAccountsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd2\x02\n\x14UpdateAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12%\n\x12\x63redit_limit_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12&\n\x13overdue_floor_nanos\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x41\n\x0eoverdue_policy\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x42\x0f\n\r_display_nameB\x15\n\x13_credit_limit_nanosB\x16\n\x14_overdue_floor_nanos\"G\n\x15UpdateAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"\x90\x01\n\x13TopUpAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1a\n\x0c\x61mount_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x7f\n\x14TopUpAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x37\n\x0cledger_entry\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.LedgerEntry\"\x91\x01\n\x14\x41\x64justAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1a\n\x0c\x61mount_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fidempotency_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x80\x01\n\x15\x41\x64justAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x37\n\x0cledger_entry\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.LedgerEntry\"^\n\x13\x43loseAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"F\n\x14\x43loseAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"_\n\x14ReopenAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"G\n\x15ReopenAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"\xd6\x01\n\x18ListLedgerEntriesRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cnewest_first\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"o\n\x19ListLedgerEntriesResponse\x12\x39\n\x0eledger_entries\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x01\n\x13GetStatementRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x13\n\x05month\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\ttime_zone\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12?\n\x08grouping\x18\x04 \x01(\x0e\x32\'.tallygate.control.v1.StatementGroupingB\x04\xe2\x41\x01\x01\"J\n\x14GetStatementResponse\x12\x32\n\tstatement\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.Statement2\xe8\t\n\x0e\x41\x63\x63ountService\x12p\n\rCreateAccount\x12*.tallygate.control.v1.CreateAccountRequest\x1a+.tallygate.control.v1.CreateAccountResponse\"\x06\xa2\xe3\x18\x02\x10\x03\x12m\n\nGetAccount\x12\'.tallygate.control.v1.GetAccountRequest\x1a(.tallygate.control.v1.GetAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x01\x1a\x04name\x12o\n\x0cListAccounts\x12).tallygate.control.v1.ListAccountsRequest\x1a*.tallygate.control.v1.ListAccountsResponse\"\x08\xa2\xe3\x18\x04\x10\x01(\x01\x12\xa7\x01\n\rUpdateAccount\x12*.tallygate.control.v1.UpdateAccountRequest\x1a+.tallygate.control.v1.UpdateAccountResponse\"=\xa2\xe3\x18\x39\x10\x02\x1a\x04nameB\x16\n\x12\x63redit_limit_nanos\x10\x03\x42\x17\n\x13overdue_floor_nanos\x10\x03\x12s\n\x0cTopUpAccount\x12).tallygate.control.v1.TopUpAccountRequest\x1a*.tallygate.control.v1.TopUpAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12v\n\rAdjustAccount\x12*.tallygate.control.v1.AdjustAccountRequest\x1a+.tallygate.control.v1.AdjustAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12s\n\x0c\x43loseAccount\x12).tallygate.control.v1.CloseAccountRequest\x1a*.tallygate.control.v1.CloseAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12v\n\rReopenAccount\x12*.tallygate.control.v1.ReopenAccountRequest\x1a+.tallygate.control.v1.ReopenAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12\x85\x01\n\x11ListLedgerEntries\x12..tallygate.control.v1.ListLedgerEntriesRequest\x1a/.tallygate.control.v1.ListLedgerEntriesResponse\"\x0f\xa2\xe3\x18\x0b\x10\x01\x1a\x07\x61\x63\x63ount\x12x\n\x0cGetStatement\x12).tallygate.control.v1.GetStatementRequest\x1a*.tallygate.control.v1.GetStatementResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07\x61\x63\x63ount(\x01\x42Q\n\x18\x63om.tallygate.control.v1B\x13\x41\x63\x63ountServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/account_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\"tallygate/control/v1/account.proto\x1a!tallygate/control/v1/ledger.proto\x1a$tallygate/control/v1/statement.proto\"\xbd\x02\n\x14\x43reateAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1b\n\rcurrency_code\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12 \n\x12\x63redit_limit_nanos\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x13overdue_floor_nanos\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x41\n\x0eoverdue_policy\x18\x06 \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x42\x16\n\x14_overdue_floor_nanos\"G\n\x15\x43reateAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"=\n\x11GetAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\"D\n\x12GetAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"B\n\x16\x46orecastAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\"\xa9\x01\n\x17\x46orecastAccountResponse\x12\x12\n\nleft_nanos\x18\x01 \x01(\x03\x12\x13\n\x0bspent_nanos\x18\x02 \x01(\x03\x12\x33\n\x0fpace_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cused_up_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x13ListAccountsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"`\n\x14ListAccountsResponse\x12/\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd2\x02\n\x14UpdateAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12%\n\x12\x63redit_limit_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12&\n\x13overdue_floor_nanos\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x41\n\x0eoverdue_policy\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x42\x0f\n\r_display_nameB\x15\n\x13_credit_limit_nanosB\x16\n\x14_overdue_floor_nanos\"G\n\x15UpdateAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"\x90\x01\n\x13TopUpAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1a\n\x0c\x61mount_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x7f\n\x14TopUpAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x37\n\x0cledger_entry\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.LedgerEntry\"\x91\x01\n\x14\x41\x64justAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1a\n\x0c\x61mount_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fidempotency_key\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\x80\x01\n\x15\x41\x64justAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\x12\x37\n\x0cledger_entry\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.LedgerEntry\"^\n\x13\x43loseAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"F\n\x14\x43loseAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"_\n\x14ReopenAccountRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"G\n\x15ReopenAccountResponse\x12.\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1d.tallygate.control.v1.Account\"\xd6\x01\n\x18ListLedgerEntriesRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cnewest_first\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"o\n\x19ListLedgerEntriesResponse\x12\x39\n\x0eledger_entries\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x01\n\x13GetStatementRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12\x13\n\x05month\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\ttime_zone\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12?\n\x08grouping\x18\x04 \x01(\x0e\x32\'.tallygate.control.v1.StatementGroupingB\x04\xe2\x41\x01\x01\"J\n\x14GetStatementResponse\x12\x32\n\tstatement\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.Statement2\xe6\n\n\x0e\x41\x63\x63ountService\x12p\n\rCreateAccount\x12*.tallygate.control.v1.CreateAccountRequest\x1a+.tallygate.control.v1.CreateAccountResponse\"\x06\xa2\xe3\x18\x02\x10\x03\x12m\n\nGetAccount\x12\'.tallygate.control.v1.GetAccountRequest\x1a(.tallygate.control.v1.GetAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x01\x1a\x04name\x12|\n\x0f\x46orecastAccount\x12,.tallygate.control.v1.ForecastAccountRequest\x1a-.tallygate.control.v1.ForecastAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x01\x1a\x04name\x12o\n\x0cListAccounts\x12).tallygate.control.v1.ListAccountsRequest\x1a*.tallygate.control.v1.ListAccountsResponse\"\x08\xa2\xe3\x18\x04\x10\x01(\x01\x12\xa7\x01\n\rUpdateAccount\x12*.tallygate.control.v1.UpdateAccountRequest\x1a+.tallygate.control.v1.UpdateAccountResponse\"=\xa2\xe3\x18\x39\x10\x02\x1a\x04nameB\x16\n\x12\x63redit_limit_nanos\x10\x03\x42\x17\n\x13overdue_floor_nanos\x10\x03\x12s\n\x0cTopUpAccount\x12).tallygate.control.v1.TopUpAccountRequest\x1a*.tallygate.control.v1.TopUpAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12v\n\rAdjustAccount\x12*.tallygate.control.v1.AdjustAccountRequest\x1a+.tallygate.control.v1.AdjustAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12s\n\x0c\x43loseAccount\x12).tallygate.control.v1.CloseAccountRequest\x1a*.tallygate.control.v1.CloseAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12v\n\rReopenAccount\x12*.tallygate.control.v1.ReopenAccountRequest\x1a+.tallygate.control.v1.ReopenAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x03\x1a\x04name\x12\x85\x01\n\x11ListLedgerEntries\x12..tallygate.control.v1.ListLedgerEntriesRequest\x1a/.tallygate.control.v1.ListLedgerEntriesResponse\"\x0f\xa2\xe3\x18\x0b\x10\x01\x1a\x07\x61\x63\x63ount\x12x\n\x0cGetStatement\x12).tallygate.control.v1.GetStatementRequest\x1a*.tallygate.control.v1.GetStatementResponse\"\x11\xa2\xe3\x18\r\x10\n\x1a\x07\x61\x63\x63ount(\x01\x42Q\n\x18\x63om.tallygate.control.v1B\x13\x41\x63\x63ountServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEACCOUNTREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
   _globals['_GETACCOUNTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETACCOUNTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021tallygate/Account'
+  _globals['_FORECASTACCOUNTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_FORECASTACCOUNTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021tallygate/Account'
   _globals['_LISTACCOUNTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTACCOUNTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTACCOUNTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -116,6 +119,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateAccount']._serialized_options = b'\242\343\030\002\020\003'
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetAccount']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetAccount']._serialized_options = b'\242\343\030\010\020\001\032\004name'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ForecastAccount']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ForecastAccount']._serialized_options = b'\242\343\030\010\020\001\032\004name'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListAccounts']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListAccounts']._serialized_options = b'\242\343\030\004\020\001(\001'
   _globals['_ACCOUNTSERVICE'].methods_by_name['UpdateAccount']._loaded_options = None
@@ -132,46 +137,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListLedgerEntries']._serialized_options = b'\242\343\030\013\020\001\032\007account'
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetStatement']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetStatement']._serialized_options = b'\242\343\030\r\020\n\032\007account(\001'
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=277
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=594
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=596
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=667
-  _globals['_GETACCOUNTREQUEST']._serialized_start=669
-  _globals['_GETACCOUNTREQUEST']._serialized_end=730
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=732
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=800
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=802
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=874
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=876
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=972
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=975
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1313
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1315
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1386
-  _globals['_TOPUPACCOUNTREQUEST']._serialized_start=1389
-  _globals['_TOPUPACCOUNTREQUEST']._serialized_end=1533
-  _globals['_TOPUPACCOUNTRESPONSE']._serialized_start=1535
-  _globals['_TOPUPACCOUNTRESPONSE']._serialized_end=1662
-  _globals['_ADJUSTACCOUNTREQUEST']._serialized_start=1665
-  _globals['_ADJUSTACCOUNTREQUEST']._serialized_end=1810
-  _globals['_ADJUSTACCOUNTRESPONSE']._serialized_start=1813
-  _globals['_ADJUSTACCOUNTRESPONSE']._serialized_end=1941
-  _globals['_CLOSEACCOUNTREQUEST']._serialized_start=1943
-  _globals['_CLOSEACCOUNTREQUEST']._serialized_end=2037
-  _globals['_CLOSEACCOUNTRESPONSE']._serialized_start=2039
-  _globals['_CLOSEACCOUNTRESPONSE']._serialized_end=2109
-  _globals['_REOPENACCOUNTREQUEST']._serialized_start=2111
-  _globals['_REOPENACCOUNTREQUEST']._serialized_end=2206
-  _globals['_REOPENACCOUNTRESPONSE']._serialized_start=2208
-  _globals['_REOPENACCOUNTRESPONSE']._serialized_end=2279
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2282
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2496
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2498
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2609
-  _globals['_GETSTATEMENTREQUEST']._serialized_start=2612
-  _globals['_GETSTATEMENTREQUEST']._serialized_end=2789
-  _globals['_GETSTATEMENTRESPONSE']._serialized_start=2791
-  _globals['_GETSTATEMENTRESPONSE']._serialized_end=2865
-  _globals['_ACCOUNTSERVICE']._serialized_start=2868
-  _globals['_ACCOUNTSERVICE']._serialized_end=4124
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=310
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=627
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=629
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=700
+  _globals['_GETACCOUNTREQUEST']._serialized_start=702
+  _globals['_GETACCOUNTREQUEST']._serialized_end=763
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=765
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=833
+  _globals['_FORECASTACCOUNTREQUEST']._serialized_start=835
+  _globals['_FORECASTACCOUNTREQUEST']._serialized_end=901
+  _globals['_FORECASTACCOUNTRESPONSE']._serialized_start=904
+  _globals['_FORECASTACCOUNTRESPONSE']._serialized_end=1073
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1075
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1147
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1149
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1245
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1248
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1586
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1588
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1659
+  _globals['_TOPUPACCOUNTREQUEST']._serialized_start=1662
+  _globals['_TOPUPACCOUNTREQUEST']._serialized_end=1806
+  _globals['_TOPUPACCOUNTRESPONSE']._serialized_start=1808
+  _globals['_TOPUPACCOUNTRESPONSE']._serialized_end=1935
+  _globals['_ADJUSTACCOUNTREQUEST']._serialized_start=1938
+  _globals['_ADJUSTACCOUNTREQUEST']._serialized_end=2083
+  _globals['_ADJUSTACCOUNTRESPONSE']._serialized_start=2086
+  _globals['_ADJUSTACCOUNTRESPONSE']._serialized_end=2214
+  _globals['_CLOSEACCOUNTREQUEST']._serialized_start=2216
+  _globals['_CLOSEACCOUNTREQUEST']._serialized_end=2310
+  _globals['_CLOSEACCOUNTRESPONSE']._serialized_start=2312
+  _globals['_CLOSEACCOUNTRESPONSE']._serialized_end=2382
+  _globals['_REOPENACCOUNTREQUEST']._serialized_start=2384
+  _globals['_REOPENACCOUNTREQUEST']._serialized_end=2479
+  _globals['_REOPENACCOUNTRESPONSE']._serialized_start=2481
+  _globals['_REOPENACCOUNTRESPONSE']._serialized_end=2552
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2555
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2769
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2771
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2882
+  _globals['_GETSTATEMENTREQUEST']._serialized_start=2885
+  _globals['_GETSTATEMENTREQUEST']._serialized_end=3062
+  _globals['_GETSTATEMENTRESPONSE']._serialized_start=3064
+  _globals['_GETSTATEMENTRESPONSE']._serialized_end=3138
+  _globals['_ACCOUNTSERVICE']._serialized_start=3141
+  _globals['_ACCOUNTSERVICE']._serialized_end=4523
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tallygate.control.v1 import account_pb2 as _account_pb2
 from tallygate.control.v1 import ledger_pb2 as _ledger_pb2
@@ -138,6 +139,68 @@ class GetAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAccountResponse: _TypeAlias = GetAccountResponse  # noqa: Y015
+
+@_typing.final
+class ForecastAccountRequest(_message.Message):
+    """Asks for an account's forecast."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account}`. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastAccountRequest: _TypeAlias = ForecastAccountRequest  # noqa: Y015
+
+@_typing.final
+class ForecastAccountResponse(_message.Message):
+    """What an account spends, and how long its money lasts at this pace. Reservations are no pace: each is bought by somebody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_NANOS_FIELD_NUMBER: _builtins.int
+    SPENT_NANOS_FIELD_NUMBER: _builtins.int
+    PACE_START_TIME_FIELD_NUMBER: _builtins.int
+    USED_UP_TIME_FIELD_NUMBER: _builtins.int
+    left_nanos: _builtins.int
+    """Balance plus credit limit, in nanos, as far as leases are settled."""
+    spent_nanos: _builtins.int
+    """Pay-as-you-go tokens since `pace_start_time` cost so much, in nanos, as far as leases are settled."""
+    @_builtins.property
+    def pace_start_time(self) -> _timestamp_pb2.Timestamp:
+        """24 hours ago, to the minute or, if that was later, when the account was created."""
+
+    @_builtins.property
+    def used_up_time(self) -> _timestamp_pb2.Timestamp:
+        """When nothing is left at this pace. Absent where nothing was spent since, or where that is less than an hour ago, where
+        nothing is left already, and where it would be in more than ten years.
+        """
+
+    def __init__(
+        self,
+        *,
+        left_nanos: _builtins.int = ...,
+        spent_nanos: _builtins.int = ...,
+        pace_start_time: _timestamp_pb2.Timestamp | None = ...,
+        used_up_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pace_start_time", b"pace_start_time", "used_up_time", b"used_up_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_nanos", b"left_nanos", "pace_start_time", b"pace_start_time", "spent_nanos", b"spent_nanos", "used_up_time", b"used_up_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastAccountResponse: _TypeAlias = ForecastAccountResponse  # noqa: Y015
 
 @_typing.final
 class ListAccountsRequest(_message.Message):

@@ -50,6 +50,11 @@ class AccountServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.ForecastAccount = channel.unary_unary(
+                '/tallygate.control.v1.AccountService/ForecastAccount',
+                request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/tallygate.control.v1.AccountService/ListAccounts',
                 request_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ListAccountsRequest.SerializeToString,
@@ -110,6 +115,14 @@ class AccountServiceServicer:
 
     def GetAccount(self, request, context):
         """Gets one account. NOT_FOUND if there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForecastAccount(self, request, context):
+        """When an account's money will be used up, if its services go on as in the last 24 hours. NOT_FOUND if there is no such
+        account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +203,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'ForecastAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForecastAccount,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -292,6 +310,33 @@ class AccountService:
             '/tallygate.control.v1.AccountService/GetAccount',
             tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
             tallygate_dot_control_dot_v1_dot_account__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForecastAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.control.v1.AccountService/ForecastAccount',
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_account__service__pb2.ForecastAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class AccountServiceStub:
     """Creates an account with a balance of zero. ALREADY_EXISTS if the id is taken."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]
     """Gets one account. NOT_FOUND if there is none of that name."""
+    ForecastAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ForecastAccountRequest, _account_service_pb2.ForecastAccountResponse]
+    """When an account's money will be used up, if its services go on as in the last 24 hours. NOT_FOUND if there is no such
+    account.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """Lists accounts in order of their names."""
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]
@@ -87,6 +91,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Creates an account with a balance of zero. ALREADY_EXISTS if the id is taken."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Gets one account. NOT_FOUND if there is none of that name."""
+    ForecastAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ForecastAccountRequest, _account_service_pb2.ForecastAccountResponse]  # type: ignore[assignment]
+    """When an account's money will be used up, if its services go on as in the last 24 hours. NOT_FOUND if there is no such
+    account.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists accounts in order of their names."""
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
@@ -140,6 +148,16 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.GetAccountResponse, _abc.Awaitable[_account_service_pb2.GetAccountResponse]]:
         """Gets one account. NOT_FOUND if there is none of that name."""
+
+    @_abc_1.abstractmethod
+    def ForecastAccount(
+        self,
+        request: _account_service_pb2.ForecastAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.ForecastAccountResponse, _abc.Awaitable[_account_service_pb2.ForecastAccountResponse]]:
+        """When an account's money will be used up, if its services go on as in the last 24 hours. NOT_FOUND if there is no such
+        account.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(

@@ -206,6 +206,8 @@ class BudgetStanding(_message.Message):
     STOPS_REQUESTS_FIELD_NUMBER: _builtins.int
     PERIOD_END_TIME_FIELD_NUMBER: _builtins.int
     STOPPED_MEMBERS_FIELD_NUMBER: _builtins.int
+    PACE_START_TIME_FIELD_NUMBER: _builtins.int
+    USED_UP_TIME_FIELD_NUMBER: _builtins.int
     amount_units: _builtins.int
     """The amount in force, a raise included."""
     spent_units: _builtins.int
@@ -224,6 +226,18 @@ class BudgetStanding(_message.Message):
     def stopped_members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Unique ids of keys and services, or ids of teams, whose requests are stopped; at most 100. Empty where all count together."""
 
+    @_builtins.property
+    def pace_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when its pace is measured: since the period began or, if that was later, since the budget was made. Absent where
+        that is less than an hour ago, and where nothing was spent since. What its maker stated as spent is no pace.
+        """
+
+    @_builtins.property
+    def used_up_time(self) -> _timestamp_pb2.Timestamp:
+        """When the amount that is in force by then is used up, if spending goes on as it has since `pace_start_time`. Absent where
+        that would be after the period ends, or in more than ten years, and where it is used up already.
+        """
+
     def __init__(
         self,
         *,
@@ -232,10 +246,12 @@ class BudgetStanding(_message.Message):
         stops_requests: _builtins.bool = ...,
         period_end_time: _timestamp_pb2.Timestamp | None = ...,
         stopped_members: _abc.Iterable[_builtins.str] | None = ...,
+        pace_start_time: _timestamp_pb2.Timestamp | None = ...,
+        used_up_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period_end_time", b"period_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pace_start_time", b"pace_start_time", "period_end_time", b"period_end_time", "used_up_time", b"used_up_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_units", b"amount_units", "period_end_time", b"period_end_time", "spent_units", b"spent_units", "stopped_members", b"stopped_members", "stops_requests", b"stops_requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_units", b"amount_units", "pace_start_time", b"pace_start_time", "period_end_time", b"period_end_time", "spent_units", b"spent_units", "stopped_members", b"stopped_members", "stops_requests", b"stops_requests", "used_up_time", b"used_up_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

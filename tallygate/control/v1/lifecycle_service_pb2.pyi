@@ -1025,22 +1025,26 @@ class ListServiceEventsRequest(_message.Message):
     INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     inference_service: _builtins.str
     """`accounts/{account}/services/{service}`. Required."""
     page_size: _builtins.int
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    newest_first: _builtins.bool
+    """The newest events first."""
     def __init__(
         self,
         *,
         inference_service: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        newest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference_service", b"inference_service", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inference_service", b"inference_service", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1058,7 +1062,7 @@ class ListServiceEventsResponse(_message.Message):
     """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def service_events(self) -> _containers.RepeatedCompositeFieldContainer[_service_event_pb2.ServiceEvent]:
-        """The events, oldest first."""
+        """The events, oldest first unless told otherwise."""
 
     def __init__(
         self,
@@ -1083,22 +1087,26 @@ class ListModelOffersRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CALLED_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`accounts/{account}`. Required."""
     page_size: _builtins.int
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
+    called: _builtins.str
+    """Only the model that clients mean by this, if given: the one of this id or, where there is none, of this alias."""
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        called: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "called", b"called", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -238,7 +238,7 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListServiceEvents(self, request, context):
-        """Lists the changes of a service's status and stop reasons, oldest first.
+        """Lists the changes of a service's status and stop reasons, oldest first unless told otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

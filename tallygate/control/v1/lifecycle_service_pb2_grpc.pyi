@@ -75,7 +75,7 @@ class LifecycleServiceStub:
     the default services and those with a trial, however many others there are.
     """
     ListServiceEvents: _grpc.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListServiceEventsRequest, _lifecycle_service_pb2.ListServiceEventsResponse]
-    """Lists the changes of a service's status and stop reasons, oldest first."""
+    """Lists the changes of a service's status and stop reasons, oldest first unless told otherwise."""
 
 @_typing.type_check_only
 class LifecycleServiceAsyncStub(LifecycleServiceStub):
@@ -124,7 +124,7 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     the default services and those with a trial, however many others there are.
     """
     ListServiceEvents: _aio.UnaryUnaryMultiCallable[_lifecycle_service_pb2.ListServiceEventsRequest, _lifecycle_service_pb2.ListServiceEventsResponse]  # type: ignore[assignment]
-    """Lists the changes of a service's status and stop reasons, oldest first."""
+    """Lists the changes of a service's status and stop reasons, oldest first unless told otherwise."""
 
 class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The lifecycle and billing configuration of inference services. State changes through verbs, never through a mask.
@@ -266,6 +266,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lifecycle_service_pb2.ListServiceEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_service_pb2.ListServiceEventsResponse, _abc.Awaitable[_lifecycle_service_pb2.ListServiceEventsResponse]]:
-        """Lists the changes of a service's status and stop reasons, oldest first."""
+        """Lists the changes of a service's status and stop reasons, oldest first unless told otherwise."""
 
 def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

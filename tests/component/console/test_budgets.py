@@ -1,11 +1,13 @@
 """Budgets and rate rules: what stands on their pages is what the service says, and forms change it."""
 
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tallygate.control.v1 import limit_config_pb2, limit_service_pb2, rate_rule_pb2
-from tests.harness.console.console_harness import Stage
+from tests.harness.console.console_harness import Stage, add_row
 
 BUDGETS = "/accounts/acme/budgets"
 BUDGET = f"{BUDGETS}/month"
@@ -154,3 +156,30 @@ async def test_a_rule_of_requests_at_once_has_no_period(stage: Stage) -> None:
     rule = await rule_of(stage)
     assert rule.metric == limit_config_pb2.RATE_METRIC_CONCURRENT_REQUESTS
     assert rule.limit_units == 6
+
+
+async def test_a_budget_says_how_long_it_lasts(stage: Stage, tmp_path: Path) -> None:
+    """At the pace since its period began or it was made; without a pace nothing is said."""
+    browser = await stage.signed_in()
+    await browser.submit(CREATE, **{**MONTHLY, "period": "IN_ALL", "unit": "TOKENS", "amount_units": "1000"})
+    stage.clock.advance(10 * 86_400)
+    browser = await stage.signed_in()
+    assert "At the pace" not in (await browser.get(BUDGET)).text
+    await add_row(
+        tmp_path,
+        "limit_pots",
+        account_id="acme",
+        limit_uid=(await budget_of(stage)).budget.uid,
+        member_uid="",
+        period_start_us=0,
+        kind="BUDGET_TOKENS",
+        capacity_units=1_000,
+        leased_units=0,
+        spent_units=500,
+        told_percent=0,
+    )
+    used_up = (await budget_of(stage)).standing.used_up_time.ToDatetime()
+    assert used_up == datetime.fromtimestamp(stage.clock.now_us() / 10**6 + 10 * 86_400, UTC).replace(tzinfo=None)
+    for path in (BUDGET, BUDGETS):
+        text = (await browser.get(path)).text
+        assert f'used up by <time datetime="{used_up:%Y-%m-%dT%H:%M:%S}' in text

@@ -4,10 +4,13 @@ import csv
 import html
 import io
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 from tallygate.access.v1 import role_pb2
+from tallygate.console.pages.money import FORECAST_S
 from tallygate.control.v1 import account_service_pb2
-from tests.harness.console.console_harness import Stage
+from tests.harness.console.console_harness import Stage, add_row
 
 MONEY = "/accounts/acme/money"
 TOP_UP = f"{MONEY}/top-up"
@@ -131,3 +134,28 @@ async def test_a_statement_of_no_month_says_why(stage: Stage) -> None:
             assert refused.status_code == 400, query
             assert 'role="alert"' in refused.text
             assert f'value="{query.partition("=")[2]}"' in refused.text
+
+
+async def test_the_page_says_how_long_the_money_lasts(stage: Stage, tmp_path: Path) -> None:
+    """At the pace of the last 24 hours; where nothing was used, nothing is said."""
+    await stage.control.top_up(1_000_000_000)
+    stage.clock.advance(86_400)
+    browser = await stage.signed_in()
+    assert "used up" not in (await browser.get(MONEY)).text
+    await add_row(
+        tmp_path,
+        "ledger_entries",
+        account_id="acme",
+        entry_number=100,
+        kind="USAGE",
+        amount_nanos=-1_000_000,
+        **dict.fromkeys(("reason", "actor", "actor_note", "team"), ""),
+        create_us=stage.clock.now_us() - 3_600_000_000,
+    )
+    stage.clock.advance(FORECAST_S)
+    forecast = await stage.control.accounts.ForecastAccount(
+        account_service_pb2.ForecastAccountRequest(name="accounts/acme")
+    )
+    used_up = forecast.used_up_time.ToDatetime()
+    assert (used_up - datetime.fromtimestamp(stage.clock.now_us() / 10**6, UTC).replace(tzinfo=None)).days == 2_000
+    assert f'used up by <time datetime="{used_up:%Y-%m-%dT%H:%M:%S}' in (await browser.get(MONEY)).text

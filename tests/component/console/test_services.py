@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tallygate.console.pages.service import EVENTS_MAX
 from tallygate.control.v1 import (
     api_key_pb2,
     budget_pb2,
@@ -90,6 +91,24 @@ async def test_a_change_shows_on_an_open_page(stage: Stage, part: str) -> None:
     after = await browser.get(f"{SERVICE}?part={part}", headers=known)
     assert after.status_code == 200
     assert "ctivating" in after.text
+
+
+async def test_of_many_events_the_newest_are_shown(stage: Stage) -> None:
+    """However many there were before them."""
+    name = (await create(stage)).removeprefix("/")
+    for _ in range(EVENTS_MAX):
+        await stage.control.lifecycle.SuspendInferenceService(
+            lifecycle_service_pb2.SuspendInferenceServiceRequest(name=name)
+        )
+        await stage.control.lifecycle.ResumeInferenceService(
+            lifecycle_service_pb2.ResumeInferenceServiceRequest(name=name)
+        )
+    request = lifecycle_service_pb2.ListServiceEventsRequest(inference_service=name, newest_first=True)
+    newest = (await stage.control.lifecycle.ListServiceEvents(request)).service_events
+    assert len(newest) == 2 * EVENTS_MAX
+    page = await (await stage.signed_in()).get(f"/{name}?part=events")
+    assert page.text.count("<li>") == EVENTS_MAX
+    assert page.text.index("Resumed") < page.text.index("Suspended")
 
 
 async def test_what_nobody_answers_is_left_out_and_said(stage: Stage) -> None:

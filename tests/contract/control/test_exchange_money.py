@@ -6,9 +6,11 @@ from control_service.domain.recall import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.fleet.elapsed_time import RECALL_TIMEOUT_NS
+from control_service.usecases.people.accounts import forecast
 from tests.harness.control.fleet_harness import FLOOR, Kit
 
 MONEY = PotKind.MONEY
+MINUTE_US, DAY_US = 60 * 10**6, 86_400 * 10**6
 
 
 async def test_money_is_granted_consumed_and_returned(kit: Kit) -> None:
@@ -153,3 +155,28 @@ async def test_prefetch_takes_a_quarter_and_needs_take_all(kit: Kit) -> None:
     answer = await second.exchange_one(service, MONEY, wanted_units=10**9, needed_units=700_000)
     assert answer.granted_units == 700_000 + (1_000_000 - 250_000 - 700_000) // (4 * 2)
     await kit.assert_conserved()
+
+
+async def test_money_is_forecast_by_what_was_used_in_a_day(kit: Kit) -> None:
+    """Not by what is older, nor by what was paid in or bought; a younger account's day is its life."""
+    service, node = await kit.service(postpaid=True), await kit.node()
+
+    async def pace() -> tuple[int, int, int | None]:
+        async with kit.database.reading() as tx:
+            account, pace = await forecast(tx, "acme", kit.now_us)
+        return pace.spent_units, pace.since_us, pace.used_up_us(account.left_nanos)
+
+    created_us = (await kit.read_account()).create_us
+    await node.exchange_one(service, MONEY, needed_units=200_000, consumed_units=0)
+    await node.exchange_one(service, MONEY, consumed_units=100_000)
+    assert await pace() == (100_000, created_us, None)
+    kit.clock.advance(10 * 3_600)
+    passed_us = kit.now_us - created_us
+    assert await pace() == (100_000, created_us, kit.now_us + 9 * passed_us)
+    kit.clock.advance(13 * 3_600)
+    await node.exchange_one(service, MONEY, consumed_units=120_000)
+    assert (await pace())[0] == 120_000
+    kit.clock.advance(2 * 3_600)
+    spent, since_us, used_up_us = await pace()
+    assert (spent, since_us) == (20_000, (kit.now_us - DAY_US) // MINUTE_US * MINUTE_US)
+    assert used_up_us == kit.now_us + 44 * (kit.now_us - since_us)

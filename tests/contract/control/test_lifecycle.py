@@ -100,6 +100,20 @@ async def test_postpaid_needs_one_currency(desk: Desk) -> None:
     assert await refusal(desk.enable("default-claire")) is Reason.CURRENCY_MISMATCH
 
 
+async def test_events_are_read_from_either_end(desk: Desk) -> None:
+    """In pages that follow each other, without gaps and without repeats."""
+    await desk.create()
+    for _ in range(2):
+        await desk.suspend()
+        await desk.suspend(suspended=False)
+    async with desk.database.reading() as tx:
+        numbers = [event.event_number for event in await tx.events.page("acme", "chat", 0, 100)]
+        latest = await tx.events.page("acme", "chat", 100, 3, newest_first=True)
+        before = await tx.events.page("acme", "chat", latest[-1].event_number, 100, newest_first=True)
+    assert len(latest) == 3
+    assert [event.event_number for event in [*latest, *before]] == numbers[::-1]
+
+
 async def test_repeating_a_switch_changes_nothing(desk: Desk) -> None:
     """No event, no new configuration, no new time of change."""
     await desk.publish_price()

@@ -16,7 +16,7 @@ from control_service.domain.service import Service
 from control_service.domain.service_action import OfferedService, ServiceAction
 from control_service.domain.status import PostpaidState, StopReason
 from control_service.usecases.idempotent_call import Act
-from control_service.usecases.people.catalogue import NewPrice, publish_price
+from control_service.usecases.people.catalogue import NewModel, NewPrice, create_model, publish_price
 from control_service.usecases.people.closing import set_closed, set_retired
 from control_service.usecases.people.model_offers import ModelOfferView, OfferQuery, list_model_offers, with_offer
 from control_service.usecases.people.payments import pay
@@ -196,9 +196,11 @@ async def test_nothing_is_done_about_what_is_deleted_or_in_another_currency(desk
     assert (await shown(desk, "default-euro")).remedies == {StopReason.TRIAL_EXPIRED: ()}
 
 
-async def offers(desk: Desk, after: str = "", limit: int = 100, sight: Sight = SEES_ALL) -> list[ModelOfferView]:
+async def offers(
+    desk: Desk, after: str = "", limit: int = 100, sight: Sight = SEES_ALL, called: str = ""
+) -> list[ModelOfferView]:
     async with desk.database.reading() as tx:
-        return await list_model_offers(tx, OfferQuery("acme", sight, after, limit), desk.now_us)
+        return await list_model_offers(tx, OfferQuery("acme", sight, after, limit, called), desk.now_us)
 
 
 async def test_offers_say_where_the_trial_is(desk: Desk) -> None:
@@ -277,3 +279,12 @@ async def test_an_overdue_policy_that_spares_leaves_nothing_to_do(desk: Desk) ->
     await desk.pay(-2 * MONEY_NANOS)
     assert (await desk.account()).overdue
     assert (await shown(desk, DEFAULT)).remedies == {}
+
+
+async def test_an_offer_is_found_by_what_clients_call_the_model(desk: Desk) -> None:
+    """Its id, or else an alias, and nothing else that begins so."""
+    new = NewModel("llama-3", "", ("meta/llama",), "USD", None, None, 16)
+    await desk.of_globals(lambda tx, act: create_model(tx, new, act))
+    for called, model_ids in (("llama-3", ["llama-3"]), ("meta/llama", ["llama-3"]), ("llama", ["llama"]), ("lla", [])):
+        found = await offers(desk, called=called)
+        assert [view.offer.model.model_id for view in found] == model_ids

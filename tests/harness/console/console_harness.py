@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import itertools
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,6 +141,18 @@ async def console_stage(directory: Path, settings: ConsoleSettings | None = None
         console_of(control.address, clock=clock, settings=settings) as app,
     ):
         yield Stage(app, control, clock)
+
+
+async def add_row(directory: Path, table: str, **values: object) -> None:
+    """A row without the calls that would have led to it; in a thread, since control may be about to commit."""
+
+    def add() -> None:
+        marks = ", ".join("?" * len(values))
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608  # names that tests write
+        with closing(sqlite3.connect(directory / DATABASE)) as database, database:
+            database.execute(statement, tuple(values.values()))
+
+    await asyncio.to_thread(add)
 
 
 def site_of(app: Any) -> Site:

@@ -25,6 +25,7 @@ ALL_TIME: Final = {"start_time": 60, "end_time": 4_000_000_000}
 GOES_ON: Final = {
     *("balance_nanos", "available_nanos", "leased_nanos", "available_units", "leased_units", "held_units"),
     *("spent_units", "fresh_through_time", "last_use_time"),
+    *("left_nanos", "spent_nanos", "pace_start_time", "used_up_time"),
     *("state", "attempt_count", "last_attempt_time", "next_attempt_time", "last_problem"),
 }
 """Fields that change by themselves: while what was used is booked, and because one asks."""

@@ -58,6 +58,7 @@ TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_
 CONTROL_REQUESTS: tuple[Message, ...] = (
     accounts.CreateAccountRequest(name="accounts/new", currency_code="EUR", display_name="New"),
     accounts.GetAccountRequest(name=ACCOUNT),
+    accounts.ForecastAccountRequest(name=ACCOUNT),
     accounts.ListAccountsRequest(page_size=1),
     accounts.UpdateAccountRequest(name=ACCOUNT, display_name="Acme", credit_limit_nanos=1),
     accounts.TopUpAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Paid", idempotency_key="top-up"),
