@@ -60,9 +60,14 @@ async def outputs(pair: Pair, service: str) -> dict[str, int]:
 
 
 async def test_reservations_at_once_are_never_more_than_there_is(running: Pair) -> None:
-    """Of twenty that want 2,000 tokens of 10,000, five are held; what they did not use lets others in."""
+    """Of twenty that want 2,000 tokens of 10,000, five are held; what they did not use lets others in.
+
+    One of all 10,000 is held, and of one more none. What is used beyond what was held is recorded as well.
+    """
     service = {"service": FEW}
     async with MeteringClient(running.metering.address, settings=SETTINGS) as client, gateway(client) as edge:
+        assert (await edge.reserve(service, 5 * EACH + 1)).code == wire.OVER_LIMIT
+        assert await holds(edge, FEW, 5 * EACH)
         answers = await asyncio.gather(*(edge.reserve(service, EACH) for _ in range(20)))
         held = [answer.reservation_id for answer in answers if answer.code == wire.OK]
         assert len(held) == 5
@@ -73,8 +78,8 @@ async def test_reservations_at_once_are_never_more_than_there_is(running: Pair) 
         held = [answer.reservation_id for answer in answers if answer.code == wire.OK]
         assert len(held) == 3
         for each in held:
-            await edge.commit(service, each, EACH)
-    assert sum((await outputs(running, FEW)).values()) == 5 * 600 + 3 * EACH
+            await edge.commit(service, each, EACH + 100)
+    assert sum((await outputs(running, FEW)).values()) == 5 * 600 + 3 * (EACH + 100)
 
 
 async def test_a_reservation_outlives_its_gateways_server(running: Pair) -> None:

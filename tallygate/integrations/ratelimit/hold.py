@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from tallygate.client import MeteredRequest, Usage
 from tallygate.client.allowance import Timer
 from tallygate.integrations.ratelimit.descriptors import Named, usage_of
+from tallygate.integrations.ratelimit.reservation import Reservation, part_id, split
 
 
 class Hold:
@@ -18,7 +18,8 @@ class Hold:
         request_id: Its id.
         kind: Kind of the tokens that are reserved.
         tokens: Number of those; 0 where nothing is.
-        usage: What it has used, once that was said, or its time was over.
+        is_over: Whether it was finished.
+        usage: What it has used, once that was said.
         lock: Held while parts are added or finished.
     """
 
@@ -27,6 +28,7 @@ class Hold:
         self.request_id = request_id
         self.kind = kind
         self.tokens = 0
+        self.is_over = False
         self.usage: Usage | None = None
         self.lock = asyncio.Lock()
         self._parts: list[tuple[MeteredRequest, int]] = []
@@ -43,19 +45,25 @@ class Hold:
         return self._parts[0][0].service if self._parts else self.named.service
 
     @property
-    def is_over(self) -> bool:
-        """Whether it was finished."""
-        return self.usage is not None
+    def has_several_parts(self) -> bool:
+        """Whether it was renewed for more than it held."""
+        return len(self._parts) > 1
 
     @property
     def may_end(self) -> bool:
         """Whether it may be ended before its time: nothing is reserved for it, and nobody is at work on it."""
-        return not (self.tokens or self.lock.locked()) and self.first is not None
+        is_idle = self.first is not None and not self.lock.locked()
+        return is_idle and (self.is_over or not self.tokens)
 
     @property
     def next_id(self) -> str:
-        """The id of its next part: ids are unique within a service."""
-        return f"{self.request_id}.{len(self._parts) + 1}" if self._parts else self.request_id
+        """The id of its next part."""
+        return part_id(self.request_id, len(self._parts))
+
+    @property
+    def reservation(self) -> Reservation:
+        """Where it is, for whoever commits it."""
+        return Reservation(self.service, self.request_id, tuple(tokens for _, tokens in self._parts) or (0,))
 
     def add(self, request: MeteredRequest, tokens: int) -> None:
         """Takes in a part that was authorised."""
@@ -68,17 +76,11 @@ class Hold:
 
     def finish(self, usage: Usage, *, estimated: bool) -> None:
         """Finishes all parts: of the reserved kind each has what it held, and the last one the rest."""
-        self.usage = usage
-        field = f"{self.kind}_tokens"
-        rest: int = getattr(usage, field)
-        others = usage
-        for request, tokens in self._parts[:-1]:
-            own = min(rest, tokens)
-            request.finish(replace(others, **{field: own}), estimated=estimated, want_receipt=False)
-            rest -= own
-            others = Usage()
-        request, _ = self._parts[-1]
-        request.finish(replace(others, **{field: rest}), estimated=estimated, want_receipt=False)
+        self.is_over = True
+        self.usage = None if estimated else usage
+        shares = split(usage, self.kind, self.reservation.parts)
+        for (request, _), share in zip(self._parts, shares, strict=True):
+            request.finish(share, estimated=estimated, want_receipt=False)
 
     async def wait_recorded(self) -> None:
         """Waits until every part is on record.

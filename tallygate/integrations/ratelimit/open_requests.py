@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from tallygate.client import Denial, Denied, MeteredRequest, MeteringClient, MeteringError, Overloaded, Usage
 from tallygate.client.allowance import Later, later_on_loop
 from tallygate.integrations.ratelimit.descriptors import INPUT_KINDS, DescriptorError, Named, usage_of
 from tallygate.integrations.ratelimit.hold import Hold
+from tallygate.integrations.ratelimit.reservation import parse
 from tallygate.integrations.services import key_sha256
 
 GATE_S: Final = 600
@@ -23,7 +25,7 @@ RESERVED_S: Final = 60
 RESERVED_S_MAX: Final = 3_600
 """Maximum time to live of a reservation: for longer no node keeps a request open by itself."""
 TIDY_S: Final = 60
-"""Time after which a request is forgotten whose caller did not wait until it was on record."""
+"""Time after which a request is forgotten that is over, but not on record yet, or in several records."""
 
 _log = logging.getLogger("tallygate.integrations.ratelimit")
 
@@ -71,25 +73,14 @@ class OpenRequests:
         Raises:
             MeteringError: The counts were not taken, or are not known to be on record: say them again.
         """
-        hold, request_id = self._open.get(named.request_id), named.request_id
+        hold, request_id = self._open.get(named.request_id), named.request_id or self._new_id()
         if hold is not None and hold.named.payer != named.payer:
-            _log.error("Request id %s is one of two requests at a time: what both used is recorded.", request_id)
-            hold, request_id = None, ""
-        if hold is not None and await self._finish(hold, usage):
+            hold, request_id = None, self._other_id(request_id)
+        if hold is None:
+            return await self._record(named, service, [(request_id, usage)])
+        if await self._finish(hold, usage):
             return None
-        self.counts["counted late"] += 1
-        try:
-            record = await self._client.record(
-                service,
-                usage,
-                request_id=request_id or self._new_id(),
-                credential_sha256=key_sha256(named.api_key),
-                model="" if service else named.model,
-                source_address=named.source_address,
-            )
-        except ValueError as error:
-            raise _in_use(request_id) from error
-        return record.denial
+        return await self._record(named, service, hold.reservation.shares(usage, hold.kind))
 
     async def reserve(self, named: Named, service: str, kind: str, tokens: int, ttl_s: float | None) -> str:
         """Holds so many tokens, or as many more as an earlier reservation of the same request lacks.
@@ -106,31 +97,59 @@ class OpenRequests:
             self._make_room()
             request_id = named.request_id or self._new_id()
             request = self._request(named, service, request_id, (kind, tokens, seconds))
-            hold = self._begin(Hold(named, request_id, kind), request, tokens, seconds)
+            hold = self._begin(Hold(named, request_id, kind), request, tokens, seconds if tokens else GATE_S)
             await self._begun(hold)
         else:
             await self._begun(hold)
             await self._extend(hold, service, (kind, tokens, seconds))
-        return f"{hold.service}#{hold.request_id}"
+        return str(hold.reservation)
 
-    async def commit(self, reservation_id: str, named: Named, service: str, usage: Usage) -> bool:
-        """Records what a reserved request used, and gives back what else was held for it.
+    async def commit(self, reservation_id: str, named: Named, service: str, usage: Usage, kind: str) -> bool:
+        """Records what a reserved request used, and gives back what else was held for it; `kind`: of its tokens.
 
         Returns:
-            Whether this process still held the reservation; what was used is on record all the same.
+            Whether this process still knew the reservation; what was used is on record all the same.
 
         Raises:
             MeteringError: As of `count`.
         """
-        reserved, _, request_id = reservation_id.partition("#")
-        hold = self._open.get(request_id)
-        # After its time, another service's request may have the same id, where clients choose these.
-        if hold is not None and hold.service == reserved and await self._finish(hold, usage):
-            return True
-        if reserved:
-            named, service = Named(reserved, request_id=request_id), reserved
-        await self.count(named, service, usage)
+        reserved = parse(reservation_id)
+        if not reserved.service:
+            await self.count(named, service, usage)
+            return False
+        hold = self._open.get(reserved.request_id)
+        if hold is not None and hold.service != reserved.service:
+            # After its time, another service's request may have the same id, where clients choose these.
+            reserved = replace(reserved, request_id=self._other_id(reserved.request_id))
+        elif hold is not None:
+            if await self._finish(hold, usage):
+                return True
+            reserved, kind = hold.reservation, hold.kind
+        await self._record(Named(reserved.service), reserved.service, reserved.shares(usage, kind))
         return False
+
+    def _other_id(self, request_id: str) -> str:
+        _log.error("Request id %s is one of two requests at a time: what both used is recorded.", request_id)
+        return self._new_id()
+
+    async def _record(self, named: Named, service: str, shares: list[tuple[str, Usage]]) -> Denial | None:
+        """Records what requests used of which nobody here knows, or that are over; by their ids."""
+        self.counts["counted late"] += 1
+        denial = None
+        for request_id, usage in shares:
+            try:
+                record = await self._client.record(
+                    service,
+                    usage,
+                    request_id=request_id,
+                    credential_sha256=key_sha256(named.api_key),
+                    model="" if service else named.model,
+                    source_address=named.source_address,
+                )
+            except ValueError as error:
+                raise _in_use(request_id) from error
+            denial = record.denial or denial
+        return denial
 
     def _find(self, named: Named) -> Hold | None:
         hold = self._open.get(named.request_id)
@@ -144,7 +163,7 @@ class OpenRequests:
         oldest = next((hold for hold in self._open.values() if hold.may_end), None)
         if oldest is None:
             raise Overloaded(f"{len(self._open):,} requests wait for their counts, all of them with reservations.")
-        self._time_out(oldest)
+        self._forget(oldest) if oldest.is_over else self._time_out(oldest)
 
     def _request(
         self, named: Named, service: str, request_id: str, reserved: tuple[str, int, float] = ("output", 0, 0)
@@ -228,15 +247,15 @@ class OpenRequests:
             is_repeat = hold.is_over
             if not is_repeat:
                 hold.finish(usage, estimated=False)
-                hold.restart_timer(self._later(TIDY_S, lambda: self._forget(hold)))
+                self._forget_soon(hold)
                 self.counts["counted"] += 1
             await hold.wait_recorded()
-        self._forget(hold)
+        if not hold.has_several_parts:
+            self._forget(hold)
         return not is_repeat or hold.usage == usage
 
     def _time_out(self, hold: Hold) -> None:
         """Ends a request that nobody has counted: at what was reserved for it, as an estimate."""
-        self._forget(hold)
         if not self.counts["timed out"]:
             _log.warning(
                 "Request %s of %s was let through, and nobody has said what it used: it is recorded with %d tokens, as "
@@ -247,6 +266,11 @@ class OpenRequests:
             )
         self.counts["timed out"] += 1
         hold.finish(usage_of({hold.kind: hold.tokens}), estimated=True)
+        self._forget_soon(hold) if hold.has_several_parts else self._forget(hold)
+
+    def _forget_soon(self, hold: Hold) -> None:
+        """Of several parts, what is said again goes into as many records."""
+        hold.restart_timer(self._later(TIDY_S, lambda: self._forget(hold)))
 
     def _forget(self, hold: Hold) -> None:
         hold.stop_timer()

@@ -114,7 +114,7 @@ class RateLimitServicers:
             kind = read_kind(each.entries for each in request.descriptors)
             usage = usage_of({kind: checked(request.actual_amount, kind)})
             service = await self._service_of(named)
-            released = await _metered(self.requests.commit(request.reservation_id, named, service, usage))
+            released = await _metered(self.requests.commit(request.reservation_id, named, service, usage, kind))
         except DescriptorError as error:
             self._say_once(str(error))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

@@ -18,6 +18,7 @@ from tallygate.integrations.ratelimit.open_requests import OpenRequests
 from tallygate.integrations.ratelimit.servicers import ENVOY, KUADRANT, REASON_METADATA, RateLimitServicers
 from tallygate.integrations.services import ServiceResolver, by_key
 from tests.harness.patience import PATIENCE_S
+from tests.harness.wire.fake_metering import FakeMetering
 
 _Answer = TypeVar("_Answer", bound=Message)
 SERVICE = "accounts/acme/services/chat"
@@ -119,6 +120,12 @@ def described(entries: Mapping[str, str]) -> wire.Descriptor:
 
 def headers_of(answer: wire.RateLimitResponse) -> dict[str, str]:
     return {header.key: header.value for header in answer.response_headers_to_add}
+
+
+def usage(node: FakeMetering, request_id: str = "r1") -> tuple[int, int, bool]:
+    """Input and output of a finish, and whether it is an estimate."""
+    finish = node.committed[request_id]
+    return finish.usage.input_tokens, finish.usage.output_tokens, finish.estimated
 
 
 @asynccontextmanager
