@@ -63,7 +63,7 @@ def decode_import(fields: Fields, request: pb.ImportKeysRequest) -> tuple[str, l
         if len(one.secret_sha256) != _SHA256_BYTES:
             fields.refuse(f"{path}secret_sha256", f"must have {_SHA256_BYTES} bytes")
         new = _decode_new(fields, path, one, (account_id, key_id))
-        imported.append(ImportedKey(new, one.secret_sha256))
+        imported.append(ImportedKey(new, one.secret_sha256, one.disabled))
     return account_id, imported
 
 

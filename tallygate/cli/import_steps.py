@@ -1,4 +1,8 @@
-"""The steps of an import: teams, their limits, keys, their limits. What is there already stays as it is."""
+"""The steps of an import: teams, their limits, keys, their limits. What is there already stays as it is.
+
+A key with limits opens nothing before they stand: it is made disabled, and enabled at last. One that was left disabled
+is known by never having been changed, and a repeat enables it; one that somebody has disabled stays so.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ class Made:
 def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
     """Makes what is not there yet; what was made stays where a later step fails, and a repeat goes on after it.
 
-    Teams have their limits before there are keys to open anything for them.
+    Teams have their limits before there are keys to open anything for them, and so have keys.
     """
     limits = _limits(channel, account, plan)
     made = Made()
@@ -70,10 +74,19 @@ def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
     )
     made.there += len(plan.budgets) + len(plan.rules) - len(limits)
     of_keys = f"{account}/keys/"
+    limited = {f"{account}/{place}" for place in plan.places}
     stub = limit_service_pb2_grpc.LimitServiceStub(channel)
     _make_each(made, _create(stub), (each for each in limits if not each.place.startswith(of_keys)))
-    _make_keys(made, channel, account, plan.keys)
+    planned = {f"{account}/keys/{key.id}": key for key in plan.keys}
+    there = _keys(channel, account)
+    new = [_key(name, key) for name, key in planned.items() if name not in there]
+    for key in new:
+        key.disabled = key.name in limited
+    made.there += len(planned) - len(new)
+    _make_keys(made, channel, account, new)
     _make_each(made, _create(stub), (each for each in limits if each.place.startswith(of_keys)))
+    left = [name for name in planned if name in there and _was_left_disabled(there[name])]
+    _enable(channel, [*left, *(key.name for key in new if key.disabled)])
     return made
 
 
@@ -124,6 +137,7 @@ def _rule(account: str, rule: PlannedRule) -> limit_service_pb2.CreateRateRuleRe
         name=f"{account}/rateRules/{rule.id}",
         place=f"{account}/{rule.place}",
         metric=_METRICS[rule.metric],
+        model=f"models/{rule.model}" if rule.model else "",
         limit_units=rule.limit_units,
         idempotency_key=str(uuid.uuid4()),
     )
@@ -141,15 +155,17 @@ def _make_each(made: Made, create: Callable[..., Any], requests: Iterable[Any]) 
             made.new += 1
 
 
-def _make_keys(made: Made, channel: grpc.Channel, account: str, keys: list[PlannedKey]) -> None:
-    """Those that are not there; deleted ones count as there, since no name is used again."""
+def _keys(channel: grpc.Channel, account: str) -> dict[str, api_key_pb2.ApiKey]:
+    """Those that there are, by name; deleted ones count, since no name is used again."""
     stub = key_service_pb2_grpc.KeyServiceStub(channel)
     request = key_service_pb2.ListKeysRequest(account=account, show_deleted=True)
-    there = {key.name for key in all_pages(stub.ListKeys, request, "keys").keys}
-    new = [key for key in keys if f"{account}/keys/{key.id}" not in there]
-    made.there += len(keys) - len(new)
+    return {key.name: key for key in all_pages(stub.ListKeys, request, "keys").keys}
+
+
+def _make_keys(made: Made, channel: grpc.Channel, account: str, new: list[key_service_pb2.ImportedKey]) -> None:
+    stub = key_service_pb2_grpc.KeyServiceStub(channel)
     for start in range(0, len(new), IMPORT_MAX):
-        batch = [_key(account, key) for key in new[start : start + IMPORT_MAX]]
+        batch = new[start : start + IMPORT_MAX]
         stub.ImportKeys(
             key_service_pb2.ImportKeysRequest(account=account, keys=batch, idempotency_key=str(uuid.uuid4())),
             timeout=TIMEOUT_S,
@@ -158,9 +174,19 @@ def _make_keys(made: Made, channel: grpc.Channel, account: str, keys: list[Plann
         err.print(f"{start + len(batch):,} of {len(new):,} keys", style="dim")
 
 
-def _key(account: str, key: PlannedKey) -> key_service_pb2.ImportedKey:
+def _was_left_disabled(key: api_key_pb2.ApiKey) -> bool:
+    return key.disabled and key.update_time == key.create_time and not key.HasField("delete_time")
+
+
+def _enable(channel: grpc.Channel, names: Iterable[str]) -> None:
+    stub = key_service_pb2_grpc.KeyServiceStub(channel)
+    for name in names:
+        stub.EnableKey(key_service_pb2.EnableKeyRequest(name=name), timeout=TIMEOUT_S)
+
+
+def _key(name: str, key: PlannedKey) -> key_service_pb2.ImportedKey:
     made = key_service_pb2.ImportedKey(
-        name=f"{account}/keys/{key.id}",
+        name=name,
         secret_sha256=key.secret_sha256,
         display_name=key.display_name,
         team=key.team,

@@ -33,8 +33,11 @@ def plan_tables(plan: Plan) -> Iterator[Table]:
         )
     if plan.rules:
         yield table(
-            ("rule", "on", "limit"),
-            ((rule.id, rule.place, f"{rule.limit_units:,} {rule.metric.value}") for rule in plan.rules),
+            ("rule", "on", "model", "limit"),
+            (
+                (rule.id, rule.place, rule.model or "all", f"{rule.limit_units:,} {rule.metric.value}")
+                for rule in plan.rules
+            ),
         )
     if plan.left_out:
         yield table(("left out", "why"), ((one.what, one.why) for one in plan.left_out))

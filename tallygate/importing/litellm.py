@@ -6,30 +6,19 @@ LiteLLM keeps of a key the SHA-256 of its whole secret, as this project does: us
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final
 
-from tallygate.importing.plan import (
-    Metric,
-    Period,
-    Plan,
-    PlannedBudget,
-    PlannedKey,
-    PlannedTeam,
-    Target,
-    limit_id,
-    nanos_of,
-    one_line,
-    resource_id,
-)
+from tallygate.importing.draft import Draft, LeftOutError
+from tallygate.importing.plan import Metric, Period, Plan, PlannedKey, PlannedTeam, Target, one_line, resource_id
 from tallygate.importing.tables import Tables
 from tallygate.importing.values import (
     Row,
-    UnreadableValueError,
     decimal,
     has_content,
+    members,
     moment_s,
     text,
     texts,
@@ -65,12 +54,14 @@ _RATES: Final[Mapping[str, Metric]] = {
     "tpm_limit": Metric.TOKENS,
     "max_parallel_requests": Metric.CONCURRENT,
 }
+"""Columns with limits, for all models together; in metadata, with `model_` before, for single ones."""
+_OF_MEMBERS: Final = "team_member_"
 _UNSAID: Final[Mapping[str, str]] = {
     "aliases": "names of models of its own: give models these aliases",
     "allowed_routes": "a list of routes: routes are the inference server's, for all keys",
     "budget_limits": "several budgets side by side: create them with `tallygate budget create`",
     "config": "settings of LiteLLM's own",
-    "model_max_budget": "budgets for single models: use rate rules with a model, or a service for each model",
+    "model_max_budget": "budgets for single models: make a service for each, with a budget",
     "object_permission_id": "permissions on tools and stores, which are not metered",
     "permissions": "permissions within LiteLLM",
     "soft_budget": "a soft budget: create one with `tallygate budget create --soft`",
@@ -80,139 +71,136 @@ _UNSAID: Final[Mapping[str, str]] = {
 
 def plan_litellm(tables: Tables, target: Target, now_s: int) -> Plan:
     """Plans it; `now_s` tells which keys have ended."""
-    return _Planner(tables, target, now_s).plan_all()
+    draft = Draft(target, now_s)
+    planner = _Planner(tables, draft)
+    draft.each(tables.get(TEAMS, ()), _called_team, planner.add_team)
+    keys = (row for row in tables[KEYS] if text(row, "team_id") != _SESSIONS)
+    draft.each(keys, _called, planner.add_key)
+    for row in tables.get(USERS, ()):
+        if has_content(row, "max_budget"):
+            what = f"budget of user {text(row, 'user_id')}"
+            draft.plan.leave_out(what, "it is for several keys together: put them into a team, with a budget")
+    for row in tables.get(ORGANISATIONS, ()):
+        what = f"organization {text(row, 'organization_id')}"
+        draft.plan.leave_out(what, "what is above teams is an account: import its teams into one of its own")
+    return draft.plan
 
 
 class _Planner:
-    def __init__(self, tables: Tables, target: Target, now_s: int) -> None:
-        self._tables = tables
-        self._target = target
-        self._now_s = now_s
-        self._plan = Plan()
-        self._teams = {text(row, "team_id"): row for row in tables.get(TEAMS, ())}
-        self._shut: dict[str, str] = {}
+    def __init__(self, tables: Tables, draft: Draft) -> None:
+        self._draft = draft
         self._budgets = {text(row, "budget_id"): row for row in tables.get(BUDGETS, ())}
+        self._teams: dict[str, Row] = {}
 
-    def plan_all(self) -> Plan:
-        for team, row in self._teams.items():
-            self._add_team(team, row)
-        for row in self._tables[KEYS]:
-            if text(row, "team_id") != _SESSIONS:
-                try:
-                    self._add_key(row)
-                except UnreadableValueError as error:
-                    self._plan.leave_out(_called(row), str(error))
-        for row in self._tables.get(USERS, ()):
-            if has_content(row, "max_budget"):
-                what = f"budget of user {text(row, 'user_id')}"
-                self._plan.leave_out(what, "it is for several keys together: put them into a team, with a budget")
-        for row in self._tables.get(ORGANISATIONS, ()):
-            what = f"organization {text(row, 'organization_id')}"
-            self._plan.leave_out(what, "what is above teams is an account: import its teams into one of its own")
-        return self._plan
-
-    def _add_team(self, team: str, row: Row) -> None:
-        name = one_line(text(row, "team_alias") or team)
-        made = PlannedTeam(resource_id(_PREFIX, team), name)
-        try:
-            why = _shut(row, {})
-            if not why:
-                self._add_limits(f"team {name}", f"teams/{made.id}", row, {})
-        except UnreadableValueError as error:
-            why = f"cannot be read: {error}"
-        if why:
-            self._shut[team] = why
-            self._plan.leave_out(f"team {name}", f"it {why}; its keys are left out, too")
-        else:
-            self._plan.teams.append(made)
-
-    def _add_key(self, row: Row) -> None:
-        what, token, end_s = _called(row), text(row, "token").lower(), moment_s(row, "expires")
-        team, table = text(row, "team_id"), self._budgets.get(text(row, "budget_id"), {})
-        if why := self._why_not(row, table) or ("it has ended" if end_s and end_s <= self._now_s else ""):
-            self._plan.leave_out(what, why)
-            return
-        names = _models(row, self._teams.get(team, {}))
-        models, unknown = self._target.find_models(names or ())
-        if unknown:
-            self._plan.leave_out(what, f"it is for models that are not in the catalogue: {', '.join(unknown)}")
-            return
-        if names == []:
-            self._plan.leave_out(what, "it may use no model: none of its own is one of its team's")
-            return
-        key_id = f"{_PREFIX}-{token[:_ID_CHARS]}"
-        # First, since what cannot be read there leaves the key out.
-        self._add_limits(what, f"keys/{key_id}", row, table)
-        self._plan.keys.append(
-            PlannedKey(
-                key_id,
-                one_line(text(row, "key_alias") or text(row, "key_name")),
-                bytes.fromhex(token),
-                team=resource_id(_PREFIX, team) if team else "",
-                models=models,
-                expire_time_s=end_s,
-            )
-        )
-
-    def _why_not(self, row: Row, table: Row) -> str:
+    def add_team(self, what: str, row: Row) -> None:
+        """Plans a team with its limits; keys are brought along of these teams alone."""
         team = text(row, "team_id")
-        if _SHA256.fullmatch(text(row, "token").lower()) is None:
-            return "its token is no SHA-256: keys that LiteLLM kept as they are have to be made anew"
-        if why := _shut(row, table):
-            return f"it {why}"
+        made = PlannedTeam(resource_id(_PREFIX, team), one_line(text(row, "team_alias") or team))
+        self._add_limits(what, f"teams/{made.id}", row, {})
+        self._teams[team] = row
+        self._draft.plan.teams.append(made)
+
+    def add_key(self, what: str, row: Row) -> None:
+        """Plans a key with its limits."""
+        token, team = text(row, "token").lower(), text(row, "team_id")
+        if _SHA256.fullmatch(token) is None:
+            raise LeftOutError("its token is no SHA-256: keys that LiteLLM kept as they are have to be made anew")
         if team and team not in self._teams:
-            return "its team is not there"
-        if team in self._shut:
-            return f"its team {self._shut[team]}"
-        return "it may use no model" if "no-default-models" in texts(row, "models") else ""
+            raise LeftOutError("its team is left out, or not there")
+        key_id = f"{_PREFIX}-{token[:_ID_CHARS]}"
+        made = PlannedKey(
+            key_id,
+            one_line(text(row, "key_alias") or text(row, "key_name")),
+            bytes.fromhex(token),
+            team=resource_id(_PREFIX, team) if team else "",
+            models=self._draft.find_models(_models(row, self._teams.get(team, {}))),
+            expire_time_s=self._draft.check_end(moment_s(row, "expires") or None),
+        )
+        self._add_limits(what, f"keys/{key_id}", row, self._budgets.get(text(row, "budget_id"), {}))
+        self._draft.plan.keys.append(made)
 
     def _add_limits(self, what: str, place: str, row: Row, table: Row) -> None:
         """Limits in the row itself, and where it has none in the row of the budget that it names.
 
         Raises:
+            LeftOutError: It lets nothing through there.
             UnreadableValueError: One cannot be read; none is planned.
         """
-        plan = self._plan
-        limits = [(metric, _either(row, table, column)) for column, metric in _RATES.items()]
+        if truth(row, "blocked"):
+            raise LeftOutError("it is blocked there")
+        limits = {column: limit for column in _RATES if (limit := _either(row, table, column)) is not None}
+        of_models = _model_limits(row)
+        shut = [f"{column} {limit}" for column, limit in limits.items() if limit < 1]
+        shut += [
+            f"{limit} {metric.value} for {name}"
+            for (metric, name), limit in of_models.items()
+            if limit < 1 and name in self._draft.target.models
+        ]
+        if shut:
+            raise LeftOutError(f"it has {shut[0]} there")
         holder = row if decimal(row, "max_budget") is not None else table
         amount, spent = decimal(holder, "max_budget"), decimal(row, "spend") or Decimal(0)
-        for metric, limit in limits:
-            plan.limit(place, metric, limit)
-        for column, why in _UNSAID.items():
-            if has_content(row, column) or has_content(table, column):
-                plan.leave_out(f"{column} of {what}", why)
-        if amount is None:
-            return
-        length = text(holder, "budget_duration")
+        for column, limit in limits.items():
+            self._draft.rate(place, _RATES[column], limit)
+        self._draft.model_rates(what, place, of_models)
+        for name, why in _unsaid(row, table):
+            self._draft.plan.leave_out(f"{name} of {what}", why)
+        if amount is not None:
+            self._add_budget(f"budget of {what}", place, text(holder, "budget_duration"), amount, spent)
+
+    def _add_budget(self, what: str, place: str, length: str, amount: Decimal, spent: Decimal) -> None:
         period = _PERIODS.get(length)
-        if not self._target.has_dollars:
-            plan.leave_out(f"budget of {what}", "it is in US dollars, and the account is not")
-        elif period is None:
-            plan.leave_out(f"budget of {what}", f"it begins anew every {length}: there are days, weeks and months")
+        if period is None:
+            self._draft.plan.leave_out(what, f"it begins anew every {length}: there are days, weeks and months")
         elif amount < 0:
-            plan.leave_out(f"budget of {what}", "its amount is below 0")
+            self._draft.plan.leave_out(what, "its amount is below 0")
         else:
-            counted = nanos_of(max(spent, Decimal(0))) if self._target.counts_spent else 0
-            plan.budgets.append(PlannedBudget(limit_id(place, "money"), place, nanos_of(amount), period, counted))
+            self._draft.budget(what, place, period, amount, spent)
 
 
-def _shut(row: Row, table: Row) -> str:
-    """Why LiteLLM lets nothing through for a key or a team, if that is so."""
-    if truth(row, "blocked"):
-        return "is blocked there"
-    for column in _RATES:
-        limit = _either(row, table, column)
-        if limit is not None and limit < 1:
-            return f"has {column} {limit} there"
-    return ""
+def _model_limits(row: Row) -> dict[tuple[Metric, str], int]:
+    """Limits for single models, by metric and name: in the metadata, or else beside budgets for single models."""
+    metadata, budgets, found = members(row, "metadata"), members(row, "model_max_budget"), {}
+    for column, metric in _RATES.items():
+        name = f"model_{column}"
+        limits = members(metadata, name) or {
+            model: budget[column]
+            for model, budget in budgets.items()
+            if isinstance(budget, Mapping) and column in budget
+        }
+        for model in limits:
+            limit = whole(limits, model)
+            if limit is not None:
+                found[metric, model] = limit
+    return found
+
+
+def _unsaid(row: Row, table: Row) -> Iterator[tuple[str, str]]:
+    """What of a team or a key is not brought along, and why."""
+    for column, why in _UNSAID.items():
+        if has_content(row, column) or has_content(table, column):
+            yield column, why
+    metadata = members(row, "metadata")
+    for name in metadata:
+        if name.startswith(_OF_MEMBERS) and has_content(metadata, name):
+            yield name, "a setting for each member of a team: put limits on their keys"
 
 
 def _models(row: Row, team: Row) -> list[str] | None:
-    """Names of the only models of a key; None for all. LiteLLM asks the key for each, and then its team."""
+    """Names of the only models of a key; None for all. LiteLLM asks the key for each, and then its team.
+
+    Raises:
+        LeftOutError: There is none.
+    """
+    if "no-default-models" in texts(row, "models"):
+        raise LeftOutError("it may use no model")
     own, teams = _only(row), _only(team)
     if own is None or teams is None:
         return teams if own is None else own
-    return [name for name in own if any(fnmatchcase(name, pattern) for pattern in teams)]
+    both = [name for name in own if any(fnmatchcase(name, pattern) for pattern in teams)]
+    if not both:
+        raise LeftOutError("it may use no model: none of its own is one of its team's")
+    return both
 
 
 def _only(row: Row) -> list[str] | None:
@@ -223,6 +211,10 @@ def _only(row: Row) -> list[str] | None:
 def _either(row: Row, table: Row, column: str) -> int | None:
     own = whole(row, column)
     return whole(table, column) if own is None else own
+
+
+def _called_team(row: Row) -> str:
+    return f"team {one_line(text(row, 'team_alias') or text(row, 'team_id'))}"
 
 
 def _called(row: Row) -> str:

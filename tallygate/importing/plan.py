@@ -16,8 +16,6 @@ from tallygate._wire.names import ID_MAX
 _NO_ID: Final = re.compile(r"[^a-z0-9]+")
 _HASH_CHARS: Final = 12
 _AMOUNT_MAX: Final = 2**63 - 1
-_RATE_MAX: Final = 10**11
-"""Maximum limit of a rate rule."""
 
 
 class Period(Enum):
@@ -79,12 +77,13 @@ class PlannedBudget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRule:
-    """A rate rule, by its id, on `teams/{id}` or `keys/{id}`."""
+    """A rate rule, by its id, on `teams/{id}` or `keys/{id}`; `model`: the id of the only one that counts, if any."""
 
     id: str
     place: str
     metric: Metric
     limit_units: int
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +104,14 @@ class Plan:
     rules: list[PlannedRule] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
+    @property
+    def places(self) -> set[str]:
+        """Places that have limits, `teams/{id}` and `keys/{id}`."""
+        return {budget.place for budget in self.budgets} | {rule.place for rule in self.rules}
+
     def leave_out(self, what: str, why: str) -> None:
         """Says that something is not brought along."""
         self.left_out.append(LeftOut(what, why))
-
-    def limit(self, place: str, metric: Metric, limit_units: int | None) -> None:
-        """Plans a rate rule, where there is a limit."""
-        if limit_units is not None:
-            self.rules.append(
-                PlannedRule(limit_id(place, metric.name.lower()), place, metric, min(limit_units, _RATE_MAX))
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ def resource_id(prefix: str, source_id: str) -> str:
 
 
 def limit_id(place: str, what: str) -> str:
-    """The id of a limit on a place."""
+    """The id of a limit on a place, or on a place and something more, behind another slash."""
     kind, _, owner = place.partition("/")
     return resource_id(f"{what}-{kind.removesuffix('s')}", owner)
 

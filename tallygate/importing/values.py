@@ -86,6 +86,21 @@ def texts(row: Row, column: str) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
+def members(row: Row, column: str) -> Row:
+    """The members of an object, of JSON or as a database gives it; none where there is no object."""
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value, parse_float=str)
+        except ValueError:
+            raise UnreadableValueError(column, "an object") from None
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, Mapping):
+        raise UnreadableValueError(column, "an object")
+    return value
+
+
 def has_content(row: Row, column: str) -> bool:
     """Whether anything is said there: no empty text, list or object, and not false."""
     value = row.get(column)

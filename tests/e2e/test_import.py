@@ -9,11 +9,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 
+from tallygate.cli.import_steps import Made, make
+from tallygate.cli.rpc import control_channel
 from tallygate.client import Denied, MeteringClient
+from tallygate.control.v1.limit_service_pb2 import CreateRateRuleRequest
+from tallygate.importing.litellm import KEYS, plan_litellm
+from tallygate.importing.plan import Target
+from tests.harness.patience import until_found
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.command import Up, up
 
@@ -58,6 +66,15 @@ async def authorise(address: str, secret: str) -> str:
         with pytest.raises(Denied) as denied:
             await client.request("", input_tokens=1, credential_sha256=digest, model="llama").authorize()
     return denied.value.reason
+
+
+def wait_for(running: Up, secret: str, reason: str) -> None:
+    """Waits until a node has heard of a change of a key."""
+
+    async def has_heard() -> bool:
+        return await authorise(running.metering, secret) == reason
+
+    asyncio.run(until_found(has_heard))
 
 
 def share(running: Up, account: str) -> None:
@@ -106,6 +123,35 @@ def test_a_database_of_litellms_is_brought_along_once(running: Up, postgres_url:
     share(running, "acme")
     assert asyncio.run(authorise(running.metering, SECRET)) == "NOT_ENABLED"
     assert asyncio.run(authorise(running.metering, "sk-another")) == "CREDENTIAL_INVALID"
+
+
+class Cut(grpc.UnaryUnaryClientInterceptor):
+    """Control goes away before the first limit of a key."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        if isinstance(request, CreateRateRuleRequest):
+            raise ConnectionError(client_call_details.method)
+        return continuation(client_call_details, request)
+
+
+def test_a_key_opens_nothing_before_its_limits_stand(running: Up) -> None:
+    """Where control goes away in between, until a repeat; what somebody has disabled since then stays so."""
+    secret, limits = "sk-a-key-that-has-limits-for-single-models", {"model_rpm_limit": {"llama": 3}}
+    row = {"token": sha256(secret.encode()).hexdigest(), "rpm_limit": 5, "metadata": limits}
+    target = Target({"llama": "llama"}, has_dollars=True, counts_spent=False)
+    plan = plan_litellm({KEYS: [row, {"token": "ab" * 32}]}, target, 0)
+    with control_channel(running.control) as channel:
+        with pytest.raises(ConnectionError):
+            make(grpc.intercept_channel(channel, Cut()), "accounts/other", plan)
+        wait_for(running, secret, "CREDENTIAL_INVALID")
+        assert make(channel, "accounts/other", plan) == Made(new=2, there=2)
+        wait_for(running, secret, "NOT_ENABLED")
+        rules = running.tallygate("rule", "list", "other", "--json").json["rate_rules"]
+        assert {(rule["limit_units"], rule.get("model", "")) for rule in rules} == {("5", ""), ("3", "models/llama")}
+        disabled = running.tallygate("key", "disable", f"other/{plan.keys[0].id}")
+        assert disabled.status == 0, disabled.err
+        make(channel, "accounts/other", plan)
+        wait_for(running, secret, "CREDENTIAL_INVALID")
 
 
 def test_a_file_of_new_apis_is_brought_along(running: Up, tmp_path: Path) -> None:

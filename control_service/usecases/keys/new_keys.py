@@ -36,10 +36,11 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class ImportedKey:
-    """A key to be brought along by the SHA-256 of its secret."""
+    """A key to be brought along by the SHA-256 of its secret. `disabled`: it opens nothing until it is enabled."""
 
     new: NewKey
     secret_sha256: bytes = field(repr=False)
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ async def import_keys(
     used = await tx.api_keys.used_ids(account.account_id, [one.new.key_id for one in imported])
     if used:
         raise ResourceExistsError(api_key_name(account.account_id, min(used)))
-    keys = [await _checked(tx, account, one.new, act, f"keys[{place}].") for place, one in enumerate(imported)]
+    checked = [await _checked(tx, account, one.new, act, f"keys[{place}].") for place, one in enumerate(imported)]
+    keys = [replace(key, disabled=one.disabled) for key, one in zip(checked, imported, strict=True)]
     await _add(tx, keys, hashes, "keys")
     return len(keys)
 

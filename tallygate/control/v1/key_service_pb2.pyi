@@ -174,6 +174,7 @@ class ImportedKey(_message.Message):
     ROUTES_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, see ApiKey, of the account of the request. Required."""
     secret_sha256: _builtins.bytes
@@ -184,6 +185,8 @@ class ImportedKey(_message.Message):
     """As in CreateKeyRequest."""
     owner: _builtins.str
     """As in CreateKeyRequest."""
+    disabled: _builtins.bool
+    """It opens nothing until EnableKey: for one that shall have limits first."""
     @_builtins.property
     def scope(self) -> _api_key_pb2.KeyScope:
         """What it may be used for; left out: all services and models."""
@@ -212,10 +215,11 @@ class ImportedKey(_message.Message):
         routes: _api_key_pb2.KeyRoutes | None = ...,
         networks: _api_key_pb2.KeyNetworks | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "networks", b"networks", "routes", b"routes", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "expire_time", b"expire_time", "name", b"name", "networks", b"networks", "owner", b"owner", "routes", b"routes", "scope", b"scope", "secret_sha256", b"secret_sha256", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled", b"disabled", "display_name", b"display_name", "expire_time", b"expire_time", "name", b"name", "networks", b"networks", "owner", b"owner", "routes", b"routes", "scope", b"scope", "secret_sha256", b"secret_sha256", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -189,7 +189,13 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         account=ACCOUNT,
         keys=[
             keys.ImportedKey(
-                name=KEY, secret_sha256=bytes(32), scope=EVERYTHING, routes=ROUTES, networks=NETWORKS, owner=PERSON
+                name=KEY,
+                secret_sha256=bytes(32),
+                scope=EVERYTHING,
+                routes=ROUTES,
+                networks=NETWORKS,
+                owner=PERSON,
+                disabled=True,
             )
         ],
     ),

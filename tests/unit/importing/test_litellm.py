@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -50,15 +51,18 @@ def test_plans_follow_from_their_tables_alone() -> None:
         ({"models": ["gpt-4o", "claude"]}, "not in the catalogue: claude"),
         ({"models": '{gpt-4o,"a, b"}'}, "not in the catalogue: a, b"),
         ({"models": ["no-default-models"]}, "no model"),
-        ({"team_id": "closed"}, "team is blocked"),
-        ({"team_id": "torn"}, "its team cannot be read"),
-        ({"team_id": "unheard-of"}, "its team is not there"),
+        ({"team_id": "closed"}, "its team is left out, or not there"),
+        ({"team_id": "torn"}, "its team is left out, or not there"),
+        ({"team_id": "unheard-of"}, "its team is left out, or not there"),
         ({"team_id": "narrow", "models": ["llama"]}, "none of its own is one of its team's"),
         ({"expires": "soon"}, "expires is not a moment"),
         ({"expires": "1970-01-01 00:00:00"}, "has ended"),
         ({"rpm_limit": 0}, "has rpm_limit 0"),
         ({"budget_id": "none-at-once"}, "has max_parallel_requests 0"),
         ({"rpm_limit": 5, "max_budget": "much"}, "max_budget is not a number"),
+        ({"metadata": {"model_rpm_limit": {"llama": 0}}}, "has 0 requests a minute for llama"),
+        ({"metadata": '{"model_tpm_limit": {"llama": "few"}}'}, "llama is not a number"),
+        ({"rpm_limit": 5, "metadata": "{"}, "metadata is not an object"),
     ],
 )
 def test_a_key_that_opens_nothing_there_or_could_open_more_here_is_left_out(cells: dict[str, Any], why: str) -> None:
@@ -95,6 +99,31 @@ def test_a_limit_beyond_all_limits_is_the_greatest() -> None:
     """Gateways write such for none; a rule has a bound."""
     (rule,) = plan({"tpm_limit": 2**63 - 1}).rules
     assert rule.limit_units == 10**11
+
+
+def test_limits_of_single_models_are_rules_of_these() -> None:
+    """Out of the metadata, and else beside budgets for single models; of two names of one model the least holds."""
+    target = Target({"gpt-4o": "gpt", "gpt-4o-2024": "gpt", "llama": "llama"}, has_dollars=True, counts_spent=False)
+    limits = {"model_rpm_limit": {"gpt-4o": 9, "gpt-4o-2024": 7, "claude": 0}, "team_member_budget_id": "b"}
+    beside = {"llama": {"budget_limit": 5.0, "rpm_limit": 3, "tpm_limit": 1000}, "gpt-4o": 2.5}
+    team = {"team_id": "t-1", "metadata": json.dumps(limits)}
+    made = plan(
+        {"metadata": {"model_rpm_limit": {"llama": 5}}, "model_max_budget": beside},
+        target=target,
+        tables={TEAMS: [team]},
+    )
+    found = {(one.place.split("/")[0], one.metric, one.model, one.limit_units) for one in made.rules}
+    assert found == {
+        ("teams", Metric.REQUESTS, "gpt", 7),
+        ("keys", Metric.REQUESTS, "llama", 5),
+        ("keys", Metric.TOKENS, "llama", 1000),
+    }
+    assert len({rule.id for rule in made.rules}) == 3
+    assert [one.what for one in made.left_out] == [
+        "requests a minute of team t-1 for claude",
+        "team_member_budget_id of team t-1",
+        "model_max_budget of key ci",
+    ]
 
 
 def test_sessions_of_its_own_pages_are_no_keys() -> None:
