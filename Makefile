@@ -8,7 +8,7 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm screenshots format stubs release-contract clean
+.PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm screenshots site format stubs release-contract clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ test-litellm: .venv/dev .venv/litellm  ## the callback in the real LiteLLM proxy
 screenshots: .venv/dev  ## the pictures of docs/console.md, of the demo in a real Chromium
 	$(BIN)/python -m scripts.screenshots
 
+site: .venv/dev .venv/docs  ## the documentation, the contract and the commands as a site in build/site; fails where a link leads nowhere
+	$(BIN)/python -m scripts.website
+
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
@@ -114,6 +117,10 @@ clean:  ## delete what make has built: .venv and build
 
 .venv/console: .venv/cli
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[console]'
+	@touch $@
+
+.venv/docs: .venv/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 .venv/release: .venv/cli
