@@ -1,16 +1,14 @@
-"""Each reason has a page, which says what is true of it, with commands that there are."""
+"""Each reason has a page, which says what is true of it."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metering_service.domain.decision import Reason
-from tallygate.cli.on_demand import load
 from tallygate.control.v1 import inference_service_pb2
 from tallygate.integrations.openai.errors import MEANINGS
 from tallygate.metering.v1 import decision_pb2
@@ -32,12 +30,6 @@ def page(name: str) -> str:
     return (REASONS / f"{name.lower().replace('_', '-')}.md").read_text(encoding="utf-8")
 
 
-def commands(text: str) -> list[list[str]]:
-    """Commands in fenced blocks."""
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("tallygate ")]
-
-
 def test_there_is_a_page_for_each_reason_and_no_other() -> None:
     """And each stands in the list."""
     pages = {path.stem.replace("-", "_").upper() for path in REASONS.glob("*.md")} - {"README"}
@@ -56,19 +48,6 @@ def test_a_page_says_what_the_decision_says(name: str) -> None:
     assert ("stops a service" in text) is (name in STOPS)
     assert "## What to look at" in text
     assert "## What to do" in text
-
-
-@pytest.mark.parametrize("name", sorted(DENIALS))
-def test_the_commands_of_a_page_are_there(name: str) -> None:
-    """With their options, so that they can be copied."""
-    for words in commands(page(name)):
-        command: Any = load(words[1])
-        rest = words[2:]
-        if hasattr(command, "commands"):
-            assert rest[0] in command.commands, words
-            command, rest = command.commands[rest[0]], rest[1:]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= options, words
 
 
 @pytest.mark.parametrize("name", sorted(DENIALS))
