@@ -20,7 +20,8 @@ from tallygate._wire.times import decode_ns, encode_duration_into, encode_timest
 from tallygate.metering.v1 import columns_pb2, decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
 
 _PHASES: Final = decode_table(report_pb2.ReportPhase, Phase)
-_REASONS: Final = encode_table(decision_pb2.DecisionReason, Reason)
+REASONS: Final = encode_table(decision_pb2.DecisionReason, Reason)
+"""Reasons as they are on the wire."""
 
 
 def decode_report(message: report_pb2.TokenReport, service: str, *, default_phase: Phase | None = None) -> Report:
@@ -152,7 +153,7 @@ def encode_raised_into(message: columns_pb2.GrantColumns, raised: Sequence[Raise
 
 def _encode_denial_into(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:
     message.verdict = decision_pb2.VERDICT_DENY
-    message.reason = _REASONS[reason]
+    message.reason = REASONS[reason]
     message.message = decision.message
     message.retryable = decision.retryable
     if decision.retry_after_ms is not None:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from metering_service.api.codec import encode_counts, encode_decision, encode_receipt
+from metering_service.api.codec import REASONS, encode_counts, encode_decision, encode_receipt
+from metering_service.domain.cut import Cut
 from metering_service.domain.denial_log import Denial
 from metering_service.domain.records import WOULD_DENY, RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
@@ -65,6 +66,13 @@ def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsag
         part=record.part,
         team=record.team,
         key_team=record.key_team,
+        cut=_encode_cut(record.cut) if record.cut is not None else None,
+    )
+
+
+def _encode_cut(cut: Cut) -> request_usage_pb2.RequestCut:
+    return request_usage_pb2.RequestCut(
+        reason=REASONS[cut.reason], cut_time=encode_timestamp(cut.at_us), budget=cut.budget
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
+from metering_service.domain.cut import Cut
 from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.stamp import Stamp, shared_stamp
@@ -65,6 +66,14 @@ class RequestRecord(NamedTuple):
     """The hour of UTC in which the request was authorised."""
     pots: tuple[LimitPotKey, ...] = ()
     """Pots of limits that the request is charged to."""
+    told: Cut | None = None
+    """The order to stop that its server was given last: now, or at the ceiling of its last grant."""
+
+    @property
+    def cut(self) -> Cut | None:
+        """Why it had to end, if it came as far as it was told to."""
+        told = self.told
+        return told if told is not None and self.counts.output_class >= told.output_tokens else None
 
     @property
     def key(self) -> RequestKey:

@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
+from metering_service.domain.cut import Cut
 from metering_service.domain.decision import Decision
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
@@ -52,6 +53,7 @@ class Request:
         hold_until_ns: The end of that time, by the clock of this node.
         is_final: Its ceiling is the last one.
         stop_sent: Its server was told to stop.
+        told: That it was, or with which last grant, as its record shall say; None where it may go on.
         awaited_by: The stream whose progress waits for its renewal; None where none does.
         max_output_tokens: The server's own limit.
         held: What is set aside, counted from the base. Of a booked part: what was used.
@@ -93,6 +95,7 @@ class Request:
         "is_owned",
         "is_final",
         "stop_sent",
+        "told",
         "awaited_by",
         "_session",
         # What is held and booked of it.
@@ -144,6 +147,7 @@ class Request:
         self.is_owned = part != ""
         self.is_final = False
         self.stop_sent = False
+        self.told: Cut | None = None
         self.awaited_by: Listener | None = None
         self.max_output_tokens: int | None = None
         self.granted_output_tokens: int | None = None
@@ -382,4 +386,5 @@ class Request:
             stamp.key_team,
             stamp.hour_us,
             stamp.pots,
+            self.told,
         )

@@ -31,6 +31,7 @@ def revive(record: RequestRecord) -> Request:
     request.base_input_tokens = record.base_input_tokens
     request.base_output_tokens = record.base_output_tokens
     request.hold_for_us = record.hold_for_us
+    request.told = record.told
     if record.booked_us is not None:
         request.booked = used(record.receipt)
     return request

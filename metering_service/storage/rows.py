@@ -9,6 +9,8 @@ from sqlalchemy import FromClause, RowMapping, Select, select
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
+from metering_service.domain.cut import Cut
+from metering_service.domain.decision import Reason
 from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
@@ -96,6 +98,7 @@ def request_row(record: RequestRecord) -> Row:
         record.key_team,
         record.hour_us,
         _pots_text(record.pots) if record.pots else "[]",
+        _told_text(record.told) if record.told is not None else "",
     )
 
 
@@ -132,6 +135,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         key_team=row["key_team"],
         hour_us=row["hour_us"] or hour_of(row["start_us"]),
         pots=_pots_of(row["pots"]) if row["pots"] != "[]" else (),
+        told=_told_of(row["told"]) if row["told"] else None,
     )
 
 
@@ -229,6 +233,16 @@ def _pots_text(pots: tuple[LimitPotKey, ...]) -> str:
 @lru_cache(maxsize=4096)
 def _pots_of(text: str) -> tuple[LimitPotKey, ...]:
     return tuple(LimitPotKey(PotKind(kind), *which) for kind, *which in json.loads(text))
+
+
+def _told_text(told: Cut) -> str:
+    return json.dumps((told.reason.name, *told[1:]), separators=(",", ":"))
+
+
+def _told_of(text: str) -> Cut | None:
+    """None, too, for a reason that only a newer node knows."""
+    name, *more = json.loads(text)
+    return Cut(Reason[name], *more) if name in Reason.__members__ else None
 
 
 @lru_cache(maxsize=4096)

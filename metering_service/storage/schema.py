@@ -138,6 +138,7 @@ requests = Table(
     _key_team(),
     _hour(),
     Column("pots", Text, nullable=False, server_default="[]"),
+    Column("told", Text, nullable=False, server_default=""),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 
@@ -146,7 +147,8 @@ each payer gave, `held` and `price` (nanos per million tokens) are JSON arrays o
 of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, here and below: a JSON object of texts,
 keys sorted, no spaces. `ranks`: a JSON array of integers, `[]` where the counts rank as one report's (see
 `RequestRecord.tally`). `credential` is the uid of an API key. `hour_us` is 0 where it is that of the part's start.
-`pots`: a JSON array of the pots of limits that the request is charged to, each as `LimitPotKey`.
+`pots`: a JSON array of the pots of limits that the request is charged to, each as `LimitPotKey`. `told`: a JSON array,
+as `Cut`, or empty.
 """
 
 # Written out, not a parameter: so it matches the condition of the index.

@@ -54,7 +54,9 @@ PLACES: Final = {
     ),
     "whoami": Place("login", "whoami", "Shows who you are to the control service, and what you may do."),
     "explain": Place(
-        "explain", "explain", "Says why a request was denied, or who paid for it; each node remembers its own denials."
+        "explain",
+        "explain",
+        "Says why a request was denied or had to end, or who paid; each node remembers its own denials.",
     ),
     "recover": Place(
         "recover", "recover_command", "Reconciles the two databases after one of them was restored from an older copy."

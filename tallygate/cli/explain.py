@@ -1,4 +1,4 @@
-"""`tallygate explain`: why a request was denied, or who paid for it."""
+"""`tallygate explain`: why a request was denied or had to end, or who paid for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RequestArgument = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As t
 def explain(
     account: AccountArgument, request_id: RequestArgument, *, metering: MeteringOption = None, json: JsonOption = False
 ) -> None:
-    """Says why a request was denied, or who paid for it; each node remembers its own denials."""
+    """Says why a request was denied or had to end, or who paid; each node remembers its own denials."""
     request = usage_service_pb2.ExplainRequestRequest(account=account, request_id=request_id)
     answers = {address: _answer(address, request) for address in metering_addresses(metering)}
     if json:

@@ -10,6 +10,7 @@ from rich.table import Table
 from tallygate.cli.money import format_amount
 from tallygate.cli.show import time_text
 from tallygate.cli.show_access import table
+from tallygate.export.records import cut_reason
 from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
 _PAYERS: Final = ("reserved", "trial", "billed", "unfunded")
@@ -53,7 +54,7 @@ def request_table(parts: Iterable[request_usage_pb2.RequestUsage]) -> Table:
             (
                 one.request_id,
                 one.service,
-                request_usage_pb2.SettlementState.Name(one.state).removeprefix("SETTLEMENT_STATE_"),
+                _state_text(one),
                 time_text(one.start_time),
                 f"{input_tokens(one.usage):,} in, {output_tokens(one.usage):,} out"
                 + (" (estimated)" if one.estimated else ""),
@@ -65,6 +66,13 @@ def request_table(parts: Iterable[request_usage_pb2.RequestUsage]) -> Table:
             for one in parts
         ),
     )
+
+
+def _state_text(one: request_usage_pb2.RequestUsage) -> str:
+    """How it ended, and why it had to."""
+    state = request_usage_pb2.SettlementState.Name(one.state).removeprefix("SETTLEMENT_STATE_")
+    cut = ", ".join(filter(None, (cut_reason(one), one.cut.budget)))
+    return f"{state} (cut: {cut})" if one.HasField("cut") else state
 
 
 def payers_text(receipt: receipt_pb2.Receipt) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tallygate._wire.amounts import units_text
 from tallygate.export.columns import moment_us
 from tallygate.export.csv_file import time_text
-from tallygate.export.records import KINDS, PAYERS
+from tallygate.export.records import KINDS, PAYERS, cut_reason
 from tallygate.metering.v1 import request_usage_pb2, token_usage_pb2
 
 TYPE: Final = "tallygate.request.settled"
@@ -58,6 +58,7 @@ def cloud_event(record: request_usage_pb2.RequestUsage, model: str) -> dict[str,
             "team": record.team,
             "credential": record.credential,
             "labels": dict(record.labels),
+            "cut_reason": cut_reason(record),
             **{kind: getattr(receipt.usage, kind) for kind in KINDS},
             "total_tokens": _total(receipt.usage),
             **payers,

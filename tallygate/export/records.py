@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tallygate.export.columns import Column, Kind, Row, moment_us, numbers, texts
-from tallygate.metering.v1 import request_usage_pb2, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, request_usage_pb2, token_usage_pb2
 
 KINDS: Final = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 """Counts of a TokenUsage, in the order of the contract."""
@@ -23,11 +23,18 @@ RECORD_COLUMNS: Final = (
     *numbers(*(f"{payer}_{kind}" for payer in PAYERS for kind in KINDS)),
     *numbers("overrun_tokens", "cost_nanos", "debt_nanos", "price_version", "revision"),
     Column("labels", Kind.TAGS),
+    *texts("cut_reason"),
+    Column("cut_time", Kind.TIME),
+    *texts("cut_budget"),
 )
 """Columns of an exported record; `cost_nanos` and `debt_nanos` are of the account's currency."""
 
 _STATES: Final = {
     number: name.removeprefix("SETTLEMENT_STATE_") for name, number in request_usage_pb2.SettlementState.items()
+}
+
+_REASONS: Final = {
+    number: name.removeprefix("DECISION_REASON_") for name, number in decision_pb2.DecisionReason.items() if number
 }
 
 
@@ -63,7 +70,15 @@ def record_row(record: request_usage_pb2.RequestUsage) -> Row:
         receipt.price_version,
         receipt.revision,
         dict(record.labels),
+        cut_reason(record),
+        moment_us(record.cut.cut_time) if record.HasField("cut") else None,
+        record.cut.budget,
     )
+
+
+def cut_reason(record: request_usage_pb2.RequestUsage) -> str:
+    """Why the request had to end; empty where it ended by itself, and of a reason that a newer node says."""
+    return _REASONS.get(record.cut.reason, "")
 
 
 def _counts(usage: token_usage_pb2.TokenUsage) -> tuple[int, int, int, int, int]:

@@ -15,6 +15,7 @@ from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.counts import Counts
+from metering_service.domain.cut import Cut
 from metering_service.domain.decision import Reason, deny
 from metering_service.domain.denial_log import Denial, DenialLog
 from metering_service.domain.usage_scope import UsageScope
@@ -23,7 +24,7 @@ from metering_service.usecases.ports import Running
 from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
-from tallygate.metering.v1.decision_pb2 import DECISION_REASON_TRIAL_INSUFFICIENT
+from tallygate.metering.v1.decision_pb2 import DECISION_REASON_BUDGET_EXCEEDED, DECISION_REASON_TRIAL_INSUFFICIENT
 from tallygate.metering.v1.usage_service_pb2 import (
     ExplainRequestRequest,
     GetRequestUsageRequest,
@@ -238,6 +239,20 @@ async def test_a_record_says_all_there_is(it: Serving) -> None:
     assert running.usage.output_tokens == 9
     assert not running.HasField("receipt")
     assert not running.HasField("settle_time")
+
+
+async def test_a_record_says_why_its_request_had_to_end(it: Serving) -> None:
+    """And one that came not as far as it was told to says nothing."""
+    told = Cut(Reason.BUDGET_EXCEEDED, NOON_US + 1_500_000, 20, "accounts/acme/budgets/cap")
+    await it.write(settled_request("r1", output=20, told=told), settled_request("r2", output=18, told=told))
+    answer = await it.stub.ListRequestUsage(ListRequestUsageRequest(service=SERVICE))
+    cut, ended = answer.request_usages
+    assert cut.cut == request_usage_pb2.RequestCut(
+        reason=DECISION_REASON_BUDGET_EXCEEDED,
+        cut_time=Timestamp(seconds=NOON_S + 1, nanos=500_000_000),
+        budget="accounts/acme/budgets/cap",
+    )
+    assert not ended.HasField("cut")
 
 
 async def test_a_request_that_nobody_knows_is_not_found(it: Serving) -> None:

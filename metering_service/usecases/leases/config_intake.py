@@ -6,6 +6,7 @@ from metering_service.domain.decision import deny
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.key_check import ended
 
 
@@ -35,7 +36,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
             request.stop_sent = False
         elif not request.stop_sent and request.session is not None:
             request.stop_sent = True
-            request.session.order(deny(request.request_id, refusal, config_version=config.version))
+            request.session.order(cut(node, request, deny(request.request_id, refusal, config_version=config.version)))
     for lease in service.leases.values():
         lease.demand.replenished()
     retry(node, service)

@@ -6,6 +6,7 @@ from metering_service.usecases.keys.followed_key import FollowedKey
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.lookups.service_choice import go_on
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.key_check import ended
 
 
@@ -46,4 +47,5 @@ def _tell_requests(node: Node, followed: FollowedKey) -> None:
         elif not request.stop_sent and request.session is not None:
             request.stop_sent = True
             version = service.config.version
-            request.session.order(deny(request.request_id, Reason.CREDENTIAL_INVALID, config_version=version))
+            denial = deny(request.request_id, Reason.CREDENTIAL_INVALID, config_version=version)
+            request.session.order(cut(node, request, denial))

@@ -16,6 +16,7 @@ from metering_service.domain.decision import Reason, deny
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.timeouts import end_now
 from metering_service.usecases.state.service_state import ServiceState
 
@@ -77,6 +78,8 @@ def take_first_bookings(
 def _refuse(node: Node, service: ServiceState, request: Request) -> None:
     session, version = request.session, service.config.version if service.config is not None else 0
     reused = deny(request.request_id, Reason.REQUEST_ID_REUSED, config_version=version)
+    if session is not None:
+        cut(node, request, reused)
     end_now(node, service, request)
     node.count_denial(service, request.stamp, reused)
     if session is not None:

@@ -12,6 +12,7 @@ from metering_service.usecases.lookups.id_reuse import name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.admission import stamp_now
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.handover import (
     awaits_end,
     expect_open,
@@ -246,8 +247,11 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
         _could_not_tell(node, service, waiter),
         config_version=service.config.version if service.config is not None else 0,
     )
+    request = service.open.get(report.request_id)
     if report.phase is Phase.AUTHORIZE:
         node.count_denial(service, stamp_now(node, service, report), decision)
+    elif request is not None:
+        cut(node, request, decision)
     return decision
 
 

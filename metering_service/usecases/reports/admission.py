@@ -8,9 +8,10 @@ from metering_service.domain.request import Request
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.stamp import Stamp, hour_of, shared_stamp
-from metering_service.domain.whole_answer import only_reserved
+from metering_service.domain.whole_answer import only_reserved, size_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.cover import Covered, ask, cover, is_as_rules_aim
+from metering_service.usecases.reports.cutting import cut, end_at_ceiling, let_go_on
 from metering_service.usecases.reports.denial import refuse
 from metering_service.usecases.reports.rules import ask_rules, least_grant, pass_rules, rules_of
 from metering_service.usecases.reports.whole_answers import cover_whole
@@ -100,19 +101,23 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     if not isinstance(held, HeldUnits):
         return held
     node.hold(service, request, held)
-    request.is_final = _is_last(node, request, covered)
+    _mark_last(node, service, request, covered)
     _open(node, service, request, report)
     return request
 
 
 def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Outcome:
     """Admit a request whose answer comes as a whole: with its first grant it is at its own limit."""
+    config = service.config
+    assert config is not None
     held = cover_whole(node, service, request, report)
     if isinstance(held, HeldUnits):
         held = pass_rules(node, service, request, held, held.output_ceiling_tokens)
     if not isinstance(held, HeldUnits):
         return held
     node.hold(service, request, held)
+    if request.predecessor_part is None and held.output_ceiling_tokens < size_of(report, config).output_tokens:
+        end_at_ceiling(node, service, request)
     request.max_output_tokens = request.ceiling_tokens
     request.is_final = True
     if report.hold_for_ns is not None:
@@ -143,7 +148,8 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         has_room = not covered.may_have_more or request.output_tokens < request.ceiling_tokens
         if has_room and request.ceiling_tokens > before:
             request.authorised = True
-            request.is_final = _is_last(node, request, covered)
+            let_go_on(node, request)
+            _mark_last(node, service, request, covered)
             return granted(node, service, config, request)
         if is_as_rules_aim(node, request) or node.goes_on(service):
             # What it has is good for a little longer; what more there is, only control can say.
@@ -155,9 +161,11 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         if request.is_final:
             return confirmed(node, service, config, request)
         request.is_final = True
+        if not _is_at_own_limit(request):
+            end_at_ceiling(node, service, request)
         return granted(node, service, config, request)
     least = request.output_tokens + 1 - request.base_output_tokens
-    return refuse(node, service, request, input_tokens, least)
+    return cut(node, request, refuse(node, service, request, input_tokens, least))
 
 
 def granted(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision:
@@ -181,10 +189,14 @@ def _worth_starting(config: ServiceConfig, request: Request, min_output_tokens: 
     return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 
-def _is_last(node: Node, request: Request, covered: Covered) -> bool:
-    """Whether nothing beyond this ceiling can be expected: the server's own limit, or pots that have run dry."""
-    if covered.may_have_more:
-        return False
-    if request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens:
-        return True
-    return node.leases_valid and request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN
+def _mark_last(node: Node, service: ServiceState, request: Request, covered: Covered) -> None:
+    """Mark a grant that nothing can be expected beyond: the server's own limit, or pots that have run dry."""
+    request.is_final = not covered.may_have_more and _is_at_own_limit(request)
+    is_near_ceiling = request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN
+    if not (request.is_final or covered.may_have_more) and node.leases_valid and is_near_ceiling:
+        request.is_final = True
+        end_at_ceiling(node, service, request)
+
+
+def _is_at_own_limit(request: Request) -> bool:
+    return request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens

@@ -11,6 +11,7 @@ from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.keys.followed_key import FollowedKey
 from metering_service.usecases.keys.keys import Unfollowed
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked, Waiter
 
@@ -81,7 +82,7 @@ def let_on(
         if found.key is None or found.key.uid != request.stamp.credential:
             return deny(report.request_id, Reason.INVALID_REPORT, message=ANOTHER_KEY, config_version=config.version)
     problem = ended(node, config, request)
-    return refused(report, problem, config.version) if problem is not None else None
+    return cut(node, request, refused(report, problem, config.version)) if problem is not None else None
 
 
 def note_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Parked | None:

@@ -20,6 +20,7 @@ from metering_service.usecases.reports.admission import (
     renew,
     stamp_now,
 )
+from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.finish import finish
 from metering_service.usecases.reports.handover import ends_chain, is_elsewhere, verify
 from metering_service.usecases.reports.key_check import (
@@ -238,14 +239,15 @@ def _count_late(node: Node, service: ServiceState, config: ServiceConfig, reques
     """Counts of a request that is booked already."""
     report = waiter.report
     request.learn(report.tally.merge(waiter.exact))
+    stop = None
+    if report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
+        # It was booked behind its server's back: what it generates from now on is overrun.
+        stop = cut(node, request, deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version))
     reached = request.reached_by(report.counts)
     answer = finish(node, service, request, waiter)
     if not isinstance(answer, Parked):
         _count_receipt(node, service, reached, waiter)
-    if answer is None and report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
-        # It was booked behind its server's back: what it generates from now on is overrun.
-        return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
-    return answer
+    return stop if answer is None else answer
 
 
 def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
@@ -302,7 +304,7 @@ def _authorise(
     _attach(node, service, request, waiter.reporter)
     refusal = config.refusal()
     if refusal is not None:
-        return deny(report.request_id, refusal, config_version=config.version)
+        return cut(node, request, deny(report.request_id, refusal, config_version=config.version))
     if not request.authorised:
         return renew(node, service, config, request)
     answer = granted(node, service, config, request)
@@ -352,11 +354,11 @@ def _progress(node: Node, service: ServiceState, config: ServiceConfig, request:
     refusal = config.refusal()
     if refusal is not None:
         request.stop_sent = True
-        return deny(request.request_id, refusal, config_version=config.version)
+        return cut(node, request, deny(request.request_id, refusal, config_version=config.version))
     problem = ended(node, config, request)
     if problem is not None:
         request.stop_sent = True
-        return refused(waiter.report, problem, config.version)
+        return cut(node, request, refused(waiter.report, problem, config.version))
     grown = request.counts.input_class > request.held.input_tokens
     if not grown and not asks_renewal(request):
         return confirmed(node, service, config, request)

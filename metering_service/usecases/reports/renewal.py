@@ -11,6 +11,7 @@ from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.cutting import let_go_on
 from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState
 
 MONEY: Final = PotKind.MONEY
@@ -57,6 +58,7 @@ def raise_grant(node: Node, service: ServiceState, request: Request, output_toke
         HeldUnits(held.input_tokens, target, 0, 0, 0, held.billed_tokens + more_tokens, money_nanos),
     )
     request.is_final = False
+    let_go_on(node, request)
     content = request.resume_content(node.name, node.epoch)
     resume = node.key_ring.sign(request.service_uid, request.request_id, content)
     # In columns it is valid as long as all others.

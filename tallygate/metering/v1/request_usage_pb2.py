@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tallygate.metering.v1 import decision_pb2 as tallygate_dot_metering_dot_v1_dot_decision__pb2
 from tallygate.metering.v1 import receipt_pb2 as tallygate_dot_metering_dot_v1_dot_receipt__pb2
 from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_v1_dot_token__usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/metering/v1/request_usage.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tallygate/metering/v1/receipt.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\x8f\x05\n\x0cRequestUsage\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x19\n\x0bservice_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x04 \x01(\x0e\x32&.tallygate.metering.v1.SettlementStateB\x04\xe2\x41\x01\x03\x12\x36\n\x05usage\x18\x05 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsageB\x04\xe2\x41\x01\x03\x12\x35\n\x07receipt\x18\x06 \x01(\x0b\x32\x1e.tallygate.metering.v1.ReceiptB\x04\xe2\x41\x01\x03\x12\x17\n\testimated\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ncredential\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x45\n\x06labels\x18\n \x03(\x0b\x32/.tallygate.metering.v1.RequestUsage.LabelsEntryB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bsettle_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x12\n\x04part\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04team\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08key_team\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x90\x01\n\x0fSettlementState\x12 \n\x1cSETTLEMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SETTLEMENT_STATE_RUNNING\x10\x01\x12\x1d\n\x19SETTLEMENT_STATE_FINISHED\x10\x02\x12\x1e\n\x1aSETTLEMENT_STATE_TIMED_OUT\x10\x03\x42R\n\x19\x63om.tallygate.metering.v1B\x11RequestUsageProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/metering/v1/request_usage.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tallygate/metering/v1/decision.proto\x1a#tallygate/metering/v1/receipt.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\xc5\x05\n\x0cRequestUsage\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x19\n\x0bservice_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x04 \x01(\x0e\x32&.tallygate.metering.v1.SettlementStateB\x04\xe2\x41\x01\x03\x12\x36\n\x05usage\x18\x05 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsageB\x04\xe2\x41\x01\x03\x12\x35\n\x07receipt\x18\x06 \x01(\x0b\x32\x1e.tallygate.metering.v1.ReceiptB\x04\xe2\x41\x01\x03\x12\x17\n\testimated\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ncredential\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x45\n\x06labels\x18\n \x03(\x0b\x32/.tallygate.metering.v1.RequestUsage.LabelsEntryB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bsettle_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x12\n\x04part\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04team\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08key_team\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x03\x63ut\x18\x10 \x01(\x0b\x32!.tallygate.metering.v1.RequestCutB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x93\x01\n\nRequestCut\x12;\n\x06reason\x18\x01 \x01(\x0e\x32%.tallygate.metering.v1.DecisionReasonB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x63ut_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x62udget\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03*\x90\x01\n\x0fSettlementState\x12 \n\x1cSETTLEMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SETTLEMENT_STATE_RUNNING\x10\x01\x12\x1d\n\x19SETTLEMENT_STATE_FINISHED\x10\x02\x12\x1e\n\x1aSETTLEMENT_STATE_TIMED_OUT\x10\x03\x42R\n\x19\x63om.tallygate.metering.v1B\x11RequestUsageProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -69,10 +70,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTUSAGE'].fields_by_name['team']._serialized_options = b'\342A\001\003'
   _globals['_REQUESTUSAGE'].fields_by_name['key_team']._loaded_options = None
   _globals['_REQUESTUSAGE'].fields_by_name['key_team']._serialized_options = b'\342A\001\003'
-  _globals['_SETTLEMENTSTATE']._serialized_start=898
-  _globals['_SETTLEMENTSTATE']._serialized_end=1042
-  _globals['_REQUESTUSAGE']._serialized_start=240
-  _globals['_REQUESTUSAGE']._serialized_end=895
-  _globals['_REQUESTUSAGE_LABELSENTRY']._serialized_start=850
-  _globals['_REQUESTUSAGE_LABELSENTRY']._serialized_end=895
+  _globals['_REQUESTUSAGE'].fields_by_name['cut']._loaded_options = None
+  _globals['_REQUESTUSAGE'].fields_by_name['cut']._serialized_options = b'\342A\001\003'
+  _globals['_REQUESTCUT'].fields_by_name['reason']._loaded_options = None
+  _globals['_REQUESTCUT'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_REQUESTCUT'].fields_by_name['cut_time']._loaded_options = None
+  _globals['_REQUESTCUT'].fields_by_name['cut_time']._serialized_options = b'\342A\001\003'
+  _globals['_REQUESTCUT'].fields_by_name['budget']._loaded_options = None
+  _globals['_REQUESTCUT'].fields_by_name['budget']._serialized_options = b'\342A\001\003'
+  _globals['_SETTLEMENTSTATE']._serialized_start=1140
+  _globals['_SETTLEMENTSTATE']._serialized_end=1284
+  _globals['_REQUESTUSAGE']._serialized_start=278
+  _globals['_REQUESTUSAGE']._serialized_end=987
+  _globals['_REQUESTUSAGE_LABELSENTRY']._serialized_start=942
+  _globals['_REQUESTUSAGE_LABELSENTRY']._serialized_end=987
+  _globals['_REQUESTCUT']._serialized_start=990
+  _globals['_REQUESTCUT']._serialized_end=1137
 # @@protoc_insertion_point(module_scope)

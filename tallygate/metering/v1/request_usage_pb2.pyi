@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tallygate.metering.v1 import decision_pb2 as _decision_pb2
 from tallygate.metering.v1 import receipt_pb2 as _receipt_pb2
 from tallygate.metering.v1 import token_usage_pb2 as _token_usage_pb2
 import builtins as _builtins
@@ -91,6 +92,7 @@ class RequestUsage(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     TEAM_FIELD_NUMBER: _builtins.int
     KEY_TEAM_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The service, `accounts/{account}/services/{service}`."""
     service_uid: _builtins.str
@@ -135,6 +137,12 @@ class RequestUsage(_message.Message):
     def settle_time(self) -> _timestamp_pb2.Timestamp:
         """When it was settled; absent while it runs."""
 
+    @_builtins.property
+    def cut(self) -> Global___RequestCut:
+        """Why it had to end; absent where it was told nothing, or ended before it came that far. Of a request that runs it is
+        there once that is committed, some 0.1 s after its server was told: a node that crashes sooner leaves none.
+        """
+
     def __init__(
         self,
         *,
@@ -153,11 +161,47 @@ class RequestUsage(_message.Message):
         part: _builtins.str = ...,
         team: _builtins.str = ...,
         key_team: _builtins.str = ...,
+        cut: Global___RequestCut | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "settle_time", b"settle_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "receipt", b"receipt", "settle_time", b"settle_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "estimated", b"estimated", "key_team", b"key_team", "labels", b"labels", "node", b"node", "part", b"part", "receipt", b"receipt", "request_id", b"request_id", "service", b"service", "service_uid", b"service_uid", "settle_time", b"settle_time", "start_time", b"start_time", "state", b"state", "team", b"team", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "cut", b"cut", "estimated", b"estimated", "key_team", b"key_team", "labels", b"labels", "node", b"node", "part", b"part", "receipt", b"receipt", "request_id", b"request_id", "service", b"service", "service_uid", b"service_uid", "settle_time", b"settle_time", "start_time", b"start_time", "state", b"state", "team", b"team", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestUsage: _TypeAlias = RequestUsage  # noqa: Y015
+
+@_typing.final
+class RequestCut(_message.Message):
+    """Why a request had to end: it was denied while it ran, asked or not, or it came to the ceiling of a final grant that was
+    not its own limit. The first reason holds, until a grant is raised. What a node has told is said, not what its server
+    heard: the stream may have broken before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    CUT_TIME_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    reason: _decision_pb2.DecisionReason.ValueType
+    """Why: of a final grant, why there was no more."""
+    budget: _builtins.str
+    """With BUDGET_EXCEEDED: the budget that refused, `accounts/{account}/budgets/{budget}`; else empty."""
+    @_builtins.property
+    def cut_time(self) -> _timestamp_pb2.Timestamp:
+        """When its server was told."""
+
+    def __init__(
+        self,
+        *,
+        reason: _decision_pb2.DecisionReason.ValueType = ...,
+        cut_time: _timestamp_pb2.Timestamp | None = ...,
+        budget: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cut_time", b"cut_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cut_time", b"cut_time", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestCut: _TypeAlias = RequestCut  # noqa: Y015

@@ -81,8 +81,8 @@ class UsageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainRequest(self, request, context):
-        """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
-        the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+        """Why a request was denied or had to end, or who paid for it: its records, and the denials of it that this node remembers.
+        A node keeps the last 1,000 of each service in memory, since it started; ask the node that answered the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,8 @@ class UsageServiceStub:
     or for longer where `--record-days` of the nodes says so.
     """
     ExplainRequest: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]
-    """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
-    the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+    """Why a request was denied or had to end, or who paid for it: its records, and the denials of it that this node remembers.
+    A node keeps the last 1,000 of each service in memory, since it started; ask the node that answered the request.
     """
     ListRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]
     """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only."""
@@ -68,8 +68,8 @@ class UsageServiceAsyncStub(UsageServiceStub):
     or for longer where `--record-days` of the nodes says so.
     """
     ExplainRequest: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]  # type: ignore[assignment]
-    """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
-    the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+    """Why a request was denied or had to end, or who paid for it: its records, and the denials of it that this node remembers.
+    A node keeps the last 1,000 of each service in memory, since it started; ask the node that answered the request.
     """
     ListRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]  # type: ignore[assignment]
     """Records of a service's requests, in order of their ids. What records are not kept of is in QueryUsage only."""
@@ -106,8 +106,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.ExplainRequestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ExplainRequestResponse, _abc.Awaitable[_usage_service_pb2.ExplainRequestResponse]]:
-        """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
-        the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+        """Why a request was denied or had to end, or who paid for it: its records, and the denials of it that this node remembers.
+        A node keeps the last 1,000 of each service in memory, since it started; ask the node that answered the request.
         """
 
     @_abc_1.abstractmethod

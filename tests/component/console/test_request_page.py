@@ -6,6 +6,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from metering_service.domain.cut import Cut
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.denial_log import Denial
 from tallygate.metering.v1.usage_service_pb2 import GetRequestUsageRequest
@@ -23,12 +24,14 @@ PAYERS = ("usage", "reserved", "trial", "billed", "unfunded")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeteredStage]:
-    """Two nodes; a request that ended, one that runs, one of another account, and one that the second node denied."""
+    """Two nodes; requests that ended, had to end, and run, another account's, and one that the second node denied."""
     async with metered_stage(tmp_path_factory.mktemp("requests"), node_count=2) as stage:
         await stage.control.publish(2_000_000_000)
         await stage.control.publish(3_000_000_001)
         ended = settled_request("ended", service=SERVICE, team="red")
         await stage.write(ended, open_request("runs", service=SERVICE, team="blue"))
+        told = Cut(Reason.BUDGET_EXCEEDED, NOON_US + 7_000_000, 0, "accounts/acme/budgets/cap")
+        await stage.write(settled_request("cut", service=SERVICE, told=told))
         await stage.write(settled_request("theirs", service="accounts/other/services/chat"))
         decision = Decision("denied", Reason.BALANCE_INSUFFICIENT, remaining_tokens=7, remaining_nanos=12_345)
         _, second = stage.nodes.values()
@@ -57,6 +60,16 @@ async def test_what_runs_has_counts_and_no_payers(stage: MeteredStage) -> None:
     page = await (await stage.signed_in("vera")).get(PAGE, params={"request_id": "runs"})
     assert {row[0]: row[1:] for row in rows_of(page.text)}["Input"] == ["100"]
     assert "who pays is settled at its end" in page.text
+
+
+async def test_why_a_request_had_to_end_is_told(stage: MeteredStage) -> None:
+    """With the budget that refused; nothing is said of one that ended by itself."""
+    browser = await stage.signed_in("vera")
+    page = await browser.get(PAGE, params={"request_id": "cut"})
+    assert "Had to end" in page.text
+    assert "Budget exceeded" in page.text
+    assert "<code>cap</code>" in page.text
+    assert "Had to end" not in (await browser.get(PAGE, params={"request_id": "ended"})).text
 
 
 async def test_a_denial_is_told_by_the_node_that_remembers_it(stage: MeteredStage) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 
 from tallygate.export.cloud_events import CloudEventsFile, event_id
-from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, receipt_pb2, request_usage_pb2, token_usage_pb2
 
 
 def record(request_id: str = "r1", part: str = "p", uid: str = "uid") -> request_usage_pb2.RequestUsage:
@@ -49,6 +49,14 @@ def test_an_event_is_exact() -> None:
     assert isinstance(data, dict)
     assert (data["total_tokens"], data["billed_tokens"], data["model"]) == (943, 943, "models/llama")
     assert (data["cost_nanos"], data["cost"]) == (2**53 + 1, "9007199.254740993")
+
+
+def test_an_event_says_why_its_request_had_to_end() -> None:
+    """Empty where it ended by itself."""
+    cut = record()
+    cut.cut.reason = decision_pb2.DECISION_REASON_SUSPENDED
+    reasons = [data["cut_reason"] for event in events(cut, record()) if isinstance(data := event["data"], dict)]
+    assert reasons == ["SUSPENDED", ""]
 
 
 def test_an_id_is_the_records() -> None:

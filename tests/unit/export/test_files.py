@@ -18,7 +18,7 @@ from tallygate.export.csv_file import CsvFile
 from tallygate.export.parquet_file import GROUP_ROWS, ParquetFile
 from tallygate.export.records import KINDS, PAYERS, RECORD_COLUMNS, record_row
 from tallygate.export.whole_file import whole_file
-from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, receipt_pb2, request_usage_pb2, token_usage_pb2
 
 INT64_MAX = 2**63 - 1
 
@@ -142,6 +142,25 @@ def test_comma_separated_values_are_exact() -> None:
     assert (found["request_id"], found["cost_nanos"]) == ("a,b", str(INT64_MAX))
     assert (found["start_time"], found["settle_time"]) == ("2026-10-01T00:00:00.000001Z", "2026-10-01T00:00:01.000000Z")
     assert (found["labels"], found["estimated"]) == ('{"b":"ü","project":"=1+1"}', "false")
+
+
+@pytest.mark.parametrize("table", [CsvFile, ParquetFile])
+def test_why_a_request_had_to_end_is_told(table: type[CsvFile | ParquetFile]) -> None:
+    """By whom and when; of one that ended by itself there is no time."""
+    cut, ended = record("cut"), record("ended")
+    cut.cut.reason, cut.cut.budget = decision_pb2.DECISION_REASON_BUDGET_EXCEEDED, "accounts/acme/budgets/cap"
+    cut.cut.cut_time.FromJsonString("2026-10-01T00:00:00.5Z")
+    file = written(table, [[record_row(cut), record_row(ended)]], RECORD_COLUMNS)
+    if table is CsvFile:
+        rows = [
+            (row["cut_reason"], row["cut_time"], row["cut_budget"])
+            for row in csv.DictReader(io.StringIO(file.getvalue().decode()))
+        ]
+        assert rows == [("BUDGET_EXCEEDED", "2026-10-01T00:00:00.500000Z", "accounts/acme/budgets/cap"), ("", "", "")]
+    else:
+        read = pyarrow.parquet.read_table(io.BytesIO(file.getvalue()))
+        assert read["cut_reason"].to_pylist() == ["BUDGET_EXCEEDED", ""]
+        assert read["cut_time"].null_count == 1
 
 
 def test_each_count_of_a_receipt_has_its_column() -> None:

@@ -1,0 +1,45 @@
+"""A stream that was cut, on real programs: its record says why, also when the node that told it is killed."""
+
+from __future__ import annotations
+
+from tallygate._channel import open_aio_channel
+from tallygate._security import PLAIN
+from tallygate.client import ClientSettings, MeteringClient, Usage
+from tallygate.control.v1 import lifecycle_service_pb2_grpc
+from tallygate.control.v1.lifecycle_service_pb2 import SuspendInferenceServiceRequest
+from tallygate.metering.v1.decision_pb2 import DECISION_REASON_SUSPENDED
+from tallygate.metering.v1.request_usage_pb2 import SETTLEMENT_STATE_FINISHED, SETTLEMENT_STATE_RUNNING
+from tests.harness.patience import until, until_found
+from tests.harness.programs.one_service import SERVICE, enable, meter_one, recorded
+from tests.harness.programs.programs import Pair
+
+NO_TIMER = ClientSettings(heartbeat_ms=600_000, silence_ms=600_000, answer_ms=600_000)
+"""Settings of a client that goes on with another node when its connection breaks, and not because time has passed."""
+
+
+async def test_the_reason_outlives_the_node_that_told_it(pair: Pair) -> None:
+    """Once it is committed any node says it; the finish, which another node hears, changes nothing of that."""
+    await enable(pair)
+    second = await pair.start_node("node-2")
+    await meter_one(pair.metering, "before")
+    async with MeteringClient([pair.metering.address, second.address], settings=NO_TIMER) as client:
+        async with client.request(SERVICE, request_id="cut", input_tokens=100) as request:
+            request.output(5)
+            request.report()
+            async with open_aio_channel(pair.control.address, PLAIN) as channel:
+                stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+                await stub.SuspendInferenceService(SuspendInferenceServiceRequest(name=SERVICE))
+            await until(lambda: request.must_stop)
+
+            async def is_committed() -> bool:
+                return any(part.HasField("cut") for part in await recorded(second, "cut"))
+
+            await until_found(is_committed)
+            await pair.metering.kill()
+            (part,) = await recorded(second, "cut")
+            assert (part.state, part.cut.reason) == (SETTLEMENT_STATE_RUNNING, DECISION_REASON_SUSPENDED)
+            request.set_usage(Usage(input_tokens=100, output_tokens=6))
+            request.finish()
+            await request.wait_recorded()
+        states = {part.node: (part.state, part.HasField("cut")) for part in await recorded(second, "cut")}
+    assert states == {"node-1": (SETTLEMENT_STATE_RUNNING, True), "node-2": (SETTLEMENT_STATE_FINISHED, False)}
