@@ -4,10 +4,12 @@ import argparse
 import hashlib
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
-import venv
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,8 @@ CHECKS: Final = (
     ("[server]", "import control_service.bootstrap, metering_service.bootstrap, books_audit.audit"),
 )
 """Imports that work after an installation with these extras."""
+STEP_S: Final = 1_800
+"""Timeout of a step in seconds. The longest, which compiles, takes three minutes of one processor."""
 
 
 class ReleaseError(Exception):
@@ -52,24 +56,23 @@ def main() -> None:
         _release()
     except ReleaseError as error:
         sys.exit(str(error))
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"{error.cmd[0]} failed with status {error.returncode}; what it wrote is above.")
 
 
 def _release() -> None:
     build = (sys.executable, "-m", "build", "--outdir", str(RELEASE))
-    _run(build)  # the sdist, and the pure wheel from it: so that the sdist is complete
+    step("The pure wheel", build)  # the sdist, and the pure wheel from it: so that the sdist is complete
     (pure,) = RELEASE.glob("*-py3-none-any.whl")
     version = pure.name.split("-")[1]
     require_clean(version)
     (RELEASE / "notes.md").write_text(notes_of((ROOT / "CHANGELOG.md").read_text(), version))
     # From an sdist again: in the working copy the compiler's plug-in would move pyproject.toml away meanwhile.
-    _run(build, COMPILED)
+    step("The compiled wheel", build, COMPILED)
     (compiled,) = set(RELEASE.glob("*.whl")) - {pure}
     _installed(pure, is_compiled=False)
     python = _installed(compiled, is_compiled=True)
     bill = RELEASE / f"tallygate-{version}.cdx.json"
-    _run((sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--output-file", str(bill)))
+    describe = (sys.executable, "-m", "cyclonedx_py", "environment", str(python), "--output-file", str(bill))
+    step("The bill of materials", describe)
     shutil.rmtree(RELEASE / "environment")
     files = sorted(path for path in RELEASE.iterdir() if path.is_file())
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
@@ -80,20 +83,44 @@ def _release() -> None:
 def _installed(wheel: Path, *, is_compiled: bool) -> Path:
     """Installs a wheel step by step in an environment of its own; what must be there after each step is."""
     folder = RELEASE / "environment"
-    venv.create(folder, clear=True, with_pip=True)
+    step("An environment", (sys.executable, "-m", "venv", "--clear", str(folder)))
     python = folder / "bin" / "python"
+    name = "The compiled wheel" if is_compiled else "The pure wheel"
     for extras, imports in CHECKS:
-        _run((str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}{extras}"))
-        _run((str(python), "-I", "-c", imports))
+        pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}{extras}")
+        step(f"{name}{extras}, installed", pip)
+        step(f"{name}{extras}, imported", (str(python), "-I", "-c", imports))
     check = f"import metering_service; assert metering_service.IS_COMPILED is {is_compiled}"
-    _run((str(python), "-I", "-c", check))
+    step(f"{name}, looked at", (str(python), "-I", "-c", check))
     for service in ("control_service", "metering_service"):
-        _run((str(python), "-I", "-m", service, "--check"))
+        step(f"{name}, {service} started", (str(python), "-I", "-m", service, "--check"))
     return python
 
 
-def _run(command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **(variables or {})})
+def step(
+    name: str, command: Sequence[str], variables: Mapping[str, str] | None = None, timeout_s: float = STEP_S
+) -> None:
+    """Run a program, with nobody to ask, and say how long it took. Raises ReleaseError where it fails, or does not end.
+
+    What it has started is ended with it.
+    """
+    print(f"{name} ...", flush=True)
+    began = time.monotonic()
+    environment = {**os.environ, **(variables or {}), "PIP_NO_INPUT": "1"}
+    program = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        status = program.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ReleaseError(
+            f"{name}: did not end within {timeout_s / 60:.0f} minutes, and was ended; it was {shlex.join(command)}"
+        ) from None
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+    if status:
+        raise ReleaseError(f"{name}: failed with status {status}; what it wrote is above.")
+    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

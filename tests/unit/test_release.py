@@ -44,3 +44,21 @@ def test_a_working_copy_with_changes_is_no_release() -> None:
     with pytest.raises(release.ReleaseError, match="not committed"):
         release.require_clean("0.2.1.dev3+gabc.d20261201")
     release.require_clean("0.2.1.dev3+gabc")
+
+
+def test_a_step_that_does_not_end_is_ended_and_named() -> None:
+    """Whoever builds a release learns which step it was, and what it ran."""
+    with pytest.raises(release.ReleaseError, match=r"A long one: did not end within 0 minutes, .* it was sleep 600"):
+        release.step("A long one", ("sleep", "600"), timeout_s=0.01)
+
+
+def test_a_step_has_nobody_to_ask(capfd: pytest.CaptureFixture[str]) -> None:
+    """A question that a program would ask at the terminal finds no answer, instead of waiting for one."""
+    release.step("A question", ("sh", "-c", "read answer || echo nobody"))
+    assert "nobody\n" in capfd.readouterr().out
+
+
+def test_a_step_that_fails_is_named() -> None:
+    """With its status."""
+    with pytest.raises(release.ReleaseError, match="A step: failed with status 3"):
+        release.step("A step", ("sh", "-c", "exit 3"))
