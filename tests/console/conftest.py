@@ -48,3 +48,11 @@ async def visitor(browser: Browser, shop: Shop) -> AsyncIterator[Visitor]:
     """Somebody with a fresh browser. The test fails where the browser complains of anything."""
     async with visiting(browser, shop.home) as visitor:
         yield visitor
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def inspector(browser: Browser, shop: Shop) -> AsyncIterator[Visitor]:
+    """The operator at one browser, going from page to page as people do: a fresh one takes as long as a page."""
+    async with visiting(browser, shop.home) as visitor:
+        await visitor.be(shop.town.operator)
+        yield visitor

@@ -9,8 +9,7 @@ import pytest
 from starlette.routing import Route
 
 from tests.harness.console.addresses import address, pages, takes_changes, words
-from tests.harness.console.axe import found_by_axe
-from tests.harness.console.shop import Shop
+from tests.harness.console.axe import OF_LOOKS, found_by_axe
 from tests.harness.console.visitor import Visitor
 from tests.harness.tenants.tenant import Tenant
 
@@ -25,25 +24,28 @@ UNLOCAL = """() => [...document.querySelectorAll('time')]
 
 
 async def look_at(visitor: Visitor, path: str, status: int = 200, looks: Looks = LOOKS) -> None:
-    """At a page, as everybody who may come."""
+    """At a page, as everybody who may come: by all rules, and for another look by those that depend on it."""
     assert await visitor.go(path) == status
+    rules: Sequence[str] = ()
     for scheme, width in looks:
         await visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await visitor.page.set_viewport_size({"width": width, "height": 900})
         assert await visitor.page.evaluate(WIDER_PX) == 0, f"{path} scrolls sideways at {width} px"
-        assert await found_by_axe(visitor.page) == [], f"{path} in {scheme} at {width} px"
+        assert await found_by_axe(visitor.page, *rules) == [], f"{path} in {scheme} at {width} px"
+        rules = OF_LOOKS
     assert await visitor.page.evaluate(UNLOCAL) == 0
     assert await visitor.page.title()
     assert await visitor.page.locator("h1").count() == 1
+    assert visitor.problems() == [], visitor.problems()
 
 
 @pytest.mark.parametrize("route", pages(), ids=lambda route: route.path)
-async def test_anybody_can_use_each_page(visitor: Visitor, shop: Shop, lived: Tenant, route: Route) -> None:
+async def test_anybody_can_use_each_page(inspector: Visitor, lived: Tenant, route: Route) -> None:
     """Axe finds nothing serious, nothing is cut off at 360 px, times are local, the browser complains of nothing."""
-    await visitor.be(shop.town.operator)
+    inspector.forget()
     # Forms are alike, and many: they are looked at where they are likeliest to go wrong.
     looks = LOOKS[1:] if takes_changes(route) else LOOKS
-    await look_at(visitor, address(route, words(lived, lived)), looks=looks)
+    await look_at(inspector, address(route, words(lived, lived)), looks=looks)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/sign-in", 200), ("/no-such-page", 404)])

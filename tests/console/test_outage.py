@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
 from starlette.routing import Route
 
@@ -22,6 +24,17 @@ HEADING = re.compile(r"<h1[ >].*?</h1>", re.DOTALL)
 SINCE = re.compile(r"does not answer\..*since <time ", re.DOTALL)
 
 
+AT_A_TIME = 12
+"""Number of pages that are read between two outages."""
+
+
+class Pressed(NamedTuple):
+    """A form as it was sent, and the answer."""
+
+    sent: list[tuple[str, str]]
+    answer: httpx2.Response
+
+
 @pytest.fixture(scope="module")
 def operator(shop: Shop) -> Iterator[Clerk]:
     with clerk(shop.home) as there:
@@ -29,34 +42,59 @@ def operator(shop: Shop) -> Iterator[Clerk]:
         yield there
 
 
+@pytest.fixture(scope="module")
+def pages_read(shop: Shop, lived: Tenant, operator: Clerk) -> Mapping[str, tuple[httpx2.Response, httpx2.Response]]:
+    """Each page as it was read before, and while nobody answered: some at a time, as copies of so many are kept."""
+    found = {}
+    paths = [address(route, words(lived, lived)) for route in pages()]
+    for start in range(0, len(paths), AT_A_TIME):
+        before = {path: operator.get(path) for path in paths[start : start + AT_A_TIME]}
+        with shop.control.closed():
+            found.update({path: (page, operator.get(path)) for path, page in before.items()})
+        when_back(operator, paths[start])
+    return found
+
+
 @pytest.mark.parametrize("route", pages(), ids=lambda route: route.path)
-def test_a_page_stays_readable(shop: Shop, lived: Tenant, operator: Clerk, route: Route) -> None:
+def test_a_page_stays_readable(
+    lived: Tenant,
+    operator: Clerk,
+    pages_read: Mapping[str, tuple[httpx2.Response, httpx2.Response]],
+    route: Route,
+) -> None:
     """It is shown as it was read, and says since when nobody has answered, unless nothing had to be asked."""
     path = address(route, words(lived, lived))
-    before = operator.get(path)
-    with shop.control.closed():
-        answer = operator.get(path)
+    before, answer = pages_read[path]
     assert HEADING.findall(answer.text) == HEADING.findall(before.text)
     assert answer.status_code == before.status_code or SINCE.search(answer.text), answer.text
-    assert "does not answer" not in when_back(operator, path)
+    assert "does not answer" not in operator.get(path).text
+
+
+@pytest.fixture(scope="module")
+def pressed(shop: Shop, lived: Tenant, operator: Clerk) -> Mapping[str, list[Pressed]]:
+    """What came of each form that was sent while nobody answered, by the page's path."""
+    found = {}
+    read = {path: operator.get(path) for path in (address(route, words(lived, lived)) for route in changes())}
+    assert all(forms_in(page.text) or page.status_code != HTTPStatus.OK for page in read.values())
+    with shop.control.closed():
+        for path, page in read.items():
+            sent = [form.filled() for form in forms_in(page.text)]
+            found[path] = [
+                Pressed(one, operator.client.post(path, content=urlencode(one), headers=FORM)) for one in sent
+            ]
+    when_back(operator, next(iter(read)))
+    return found
 
 
 @pytest.mark.parametrize("route", changes(), ids=lambda route: route.path)
-def test_a_change_says_that_it_was_not_done(shop: Shop, lived: Tenant, operator: Clerk, route: Route) -> None:
+def test_a_change_says_that_it_was_not_done(lived: Tenant, pressed: Mapping[str, list[Pressed]], route: Route) -> None:
     """Nothing happens silently, and nothing of what was typed is lost."""
-    path = address(route, words(lived, lived))
-    page = operator.get(path)
-    assert forms_in(page.text) or page.status_code != HTTPStatus.OK
-    for form in forms_in(page.text):
-        sent = form.filled()
-        with shop.control.closed():
-            answer = operator.client.post(path, content=urlencode(sent), headers=FORM)
+    for sent, answer in pressed[address(route, words(lived, lived))]:
         assert answer.status_code in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}, answer.text
         assert "does not answer" in answer.text
         kept = [set(one.fields) for one in forms_in(answer.text)]
         typed = {(name, value) for name, value in sent if value}
         assert any(typed <= one for one in kept), (typed, kept)
-        when_back(operator, path)
 
 
 @pytest.mark.asyncio(loop_scope="session")

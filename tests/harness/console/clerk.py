@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from functools import cache, cached_property
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx2
@@ -36,7 +38,7 @@ class Clerk:
         """A form, as a page of the console sends it."""
         return self.client.post(path, content=form(csrf=csrf, **fields), headers=FORM)
 
-    @property
+    @cached_property
     def csrf(self) -> str:
         """What forms of this session say: it stands on each page, beside the sign-out."""
         return csrf_of(self.client.get("/", follow_redirects=True))
@@ -63,5 +65,12 @@ def everything(answer: httpx2.Response) -> bytes:
 @contextmanager
 def clerk(home: str, headers: Mapping[str, str] | None = None) -> Iterator[Clerk]:
     """Somebody who comes with nothing; redirects are not followed."""
-    with httpx2.Client(base_url=home, timeout=PATIENCE_S, headers=headers, trust_env=False) as client:
+    options: dict[str, Any] = {"timeout": PATIENCE_S, "verify": _tls(), "trust_env": False}
+    with httpx2.Client(base_url=home, headers=headers, **options) as client:
         yield Clerk(client)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: to read the machine's authorities takes longer than most pages."""
+    return ssl.create_default_context()

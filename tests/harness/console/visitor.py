@@ -70,6 +70,11 @@ class Visitor:
         heard = [text for text, url in self.said if not (text.startswith(LOADED_WITH_ERROR) and url in self.refused)]
         return [*self.faults, *heard]
 
+    def forget(self) -> None:
+        """Notes of what happened so far."""
+        for notes in (self.refused, self.requests, self.said, self.faults):
+            notes.clear()
+
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not self._is_of_friends(message.page):
             self.said.append((message.text, message.location["url"]))
