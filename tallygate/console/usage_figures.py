@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from tallygate.console.charts import Series
 from tallygate.console.usage import PAYERS
 from tallygate.console.usage_span import DAY_S, Span
-from tallygate.export.columns import Column, Kind, moment_us, numbers, texts
+from tallygate.export.columns import Column, Kind, Row, moment_us, numbers, texts
 from tallygate.export.csv_file import CsvFile
 from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
+from tallygate.metering.v1.usage_service_pb2 import QueryUsageResponse
 
 KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -73,22 +74,34 @@ def step_labels(span: Span) -> list[str]:
     return [datetime.fromtimestamp(start_s, UTC).strftime(form) for start_s in starts]
 
 
-def csv_of(buckets: Sequence[UsageBucket], group: str) -> bytes:
-    """Buckets of one group as a table with exact figures."""
-    counts = ("request_count", *(f"{kind}_tokens" for kind in KINDS), *(f"{payer}_tokens" for _, payer in PAYERS))
-    columns = (
-        Column("start_time", Kind.TIME),
-        Column("end_time", Kind.TIME),
-        *texts(group.replace(":", "_")),
-        *numbers(*counts, "overrun_tokens", "cost_nanos", "debt_nanos", "denial_count"),
-    )
-    file = io.BytesIO()
-    table = CsvFile(file, columns)
-    table.write(
-        (
+class UsageLines:
+    """Buckets of one group as a table with exact figures, made in parts that follow each other."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._part = io.BytesIO()
+        counts = ("request_count", *(f"{kind}_tokens" for kind in KINDS), *(f"{payer}_tokens" for _, payer in PAYERS))
+        columns = (
+            Column("start_time", Kind.TIME),
+            Column("end_time", Kind.TIME),
+            *texts(group.replace(":", "_")),
+            *numbers(*counts, "overrun_tokens", "cost_nanos", "debt_nanos", "denial_count"),
+        )
+        self._table = CsvFile(self._part, columns)
+
+    def of(self, buckets: Iterable[UsageBucket]) -> bytes:
+        """The part of the file with these; the first one begins with the names of columns."""
+        self._table.write(map(self._row, buckets))
+        part = self._part.getvalue()
+        self._part.seek(0)
+        self._part.truncate()
+        return part
+
+    def _row(self, one: UsageBucket) -> Row:
+        return (
             moment_us(one.start_time),
             moment_us(one.end_time),
-            _cell(one.group[group]),
+            _cell(one.group[self._group]),
             one.request_count,
             *(getattr(one.usage, f"{kind}_tokens") for kind in KINDS),
             *(getattr(one.payers, f"{payer}_tokens") for _, payer in PAYERS),
@@ -97,10 +110,21 @@ def csv_of(buckets: Sequence[UsageBucket], group: str) -> bytes:
             one.debt_nanos,
             sum(one.denial_counts.values()),
         )
-        for one in buckets
-    )
-    table.close()
-    return file.getvalue()
+
+
+def total_of(answer: QueryUsageResponse) -> UsageBucket:
+    """What all buckets add up to: as the node says it or, where it is one version older and says none, as they do."""
+    if answer.HasField("total"):
+        return answer.total
+    found = UsageBucket()
+    for bucket in answer.buckets:
+        for part, its in ((found.usage, bucket.usage), (found.payers, bucket.payers), (found, bucket)):
+            for field in part.DESCRIPTOR.fields:
+                if field.cpp_type == field.CPPTYPE_INT64 and not field.is_repeated:
+                    setattr(part, field.name, getattr(part, field.name) + getattr(its, field.name))
+        for reason, count in bucket.denial_counts.items():
+            found.denial_counts[reason] += count
+    return found
 
 
 def _cell(text: str) -> str:

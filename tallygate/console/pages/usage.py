@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from tallygate._access.permission import Permission
 from tallygate.console.calls import CallError
@@ -18,7 +18,7 @@ from tallygate.console.forms import FieldError
 from tallygate.console.nav import Entry
 from tallygate.console.routes import at
 from tallygate.console.usage import PAYERS
-from tallygate.console.usage_figures import Figures, by_payer, csv_of, step_labels, tokens_of
+from tallygate.console.usage_figures import Figures, UsageLines, by_payer, step_labels, tokens_of, total_of
 from tallygate.console.usage_span import SPAN_DEFAULT, SPANS, STEPS, Span, halves, span_of
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import key_service_pb2
@@ -38,8 +38,6 @@ GROUPS: Final = (
 """Groups that usage is shown by: names in the contract, and what people call them."""
 GROUP_ROWS_MAX: Final = 200
 """Maximum number of groups on a page, those with most tokens first; the file has all."""
-FILE_ROWS_MAX: Final = 100_000
-"""Maximum number of lines of a file."""
 TOO_MANY: Final = "group_by"
 """Field by which the service says that an answer would have too many buckets."""
 KEYS_MAX: Final = 1_000
@@ -59,48 +57,64 @@ Query = usage_service_pb2.QueryUsageRequest
 
 
 async def show_usage(visit: Visit) -> Response:
-    """The figures that are chosen; what cannot be meant is said beside its field, and all that was chosen is kept."""
-    try:
-        span = _span(visit)
-        return visit.page("usage.html", **CHOICES, **await _figures(visit, span))
-    except FieldError as error:
-        visit.refuse(error)
-    except CallError as error:
-        if error.code != grpc.StatusCode.INVALID_ARGUMENT:
-            raise
-        _refuse(visit, error)
-    return visit.page("usage.html", **CHOICES, span=None)
+    """The figures that are chosen."""
+    return await _unless_refused(visit, _shown)
 
 
 async def download(visit: Visit) -> Response:
-    """The figures of each step and group as a file. What cannot be meant is said by the page."""
+    """The figures of each step and group as a file, which is sent as it is read."""
+    return await _unless_refused(visit, _file)
+
+
+async def _unless_refused(visit: Visit, answer: Callable[[Visit, Span], Awaitable[Response]]) -> Response:
+    """The answer; what cannot be meant is said on the page beside its field, and all that was chosen is kept."""
     try:
-        content = csv_of(await _every_bucket(visit, _span(visit)), _group(visit))
+        return await answer(visit, _span(visit))
     except FieldError as error:
         visit.refuse(error)
     except CallError as error:
         if error.code != grpc.StatusCode.INVALID_ARGUMENT:
             raise
         _refuse(visit, error)
-    else:
-        headers = {"content-disposition": f'attachment; filename="usage-{visit.account_id}.csv"'}
-        return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
     return visit.page("usage.html", **CHOICES, span=None)
 
 
-async def _every_bucket(visit: Visit, span: Span) -> list[UsageBucket]:
-    """All steps of all groups, in as many queries as that takes. Raises CallError, FieldError."""
+async def _shown(visit: Visit, span: Span) -> Response:
+    return visit.page("usage.html", **CHOICES, **await _figures(visit, span))
+
+
+async def _file(visit: Visit, span: Span) -> Response:
+    """The file, once its first buckets are there: what is refused, is refused at once."""
+    read = _buckets(visit, span)
+    first = await anext(read)
+    headers = {"content-disposition": f'attachment; filename="usage-{visit.account_id}.csv"'}
+    return StreamingResponse(_lines(_group(visit), first, read), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _lines(
+    group: str, first: Sequence[UsageBucket], read: AsyncIterator[Sequence[UsageBucket]]
+) -> AsyncIterator[bytes]:
+    """The file in parts, made off the loop. Where a part cannot be read the answer breaks off, and browsers say so."""
+    lines = UsageLines(group)
+    yield await asyncio.to_thread(lines.of, first)
+    async for buckets in read:
+        yield await asyncio.to_thread(lines.of, buckets)
+
+
+async def _buckets(visit: Visit, span: Span) -> AsyncIterator[Sequence[UsageBucket]]:
+    """All steps of all groups, in as many queries as that takes. Raises CallError."""
     query = _query(visit, span, step=True, group=True)
     try:
-        return list((await UsageServiceStub(visit.metering).QueryUsage(query)).buckets)
+        answer = await UsageServiceStub(visit.metering).QueryUsage(query)
     except CallError as error:
         if span.step_count == 1 or TOO_MANY not in {path for path, _ in error.violations}:
             raise
-    first, second = halves(span)
-    found = await _every_bucket(visit, first) + await _every_bucket(visit, second)
-    if len(found) > FILE_ROWS_MAX:
-        raise FieldError("step", f"The file would have more than {FILE_ROWS_MAX:,} lines: choose longer steps.")
-    return found
+    else:
+        yield answer.buckets
+        return
+    for half in halves(span):
+        async for buckets in _buckets(visit, half):
+            yield buckets
 
 
 async def _figures(visit: Visit, span: Span) -> dict[str, Any]:
@@ -118,12 +132,12 @@ async def _figures(visit: Visit, span: Span) -> dict[str, Any]:
         "series": by_payer(span, steps.buckets),
         "labels": step_labels(span),
         "steps": [Figures(bucket) for bucket in steps.buckets],
-        "total": Figures(steps.total),
+        "total": Figures(total_of(steps)),
         "groups": ranked[:GROUP_ROWS_MAX],
-        "groups_total": Figures(groups.total),
+        "groups_total": Figures(total_of(groups)),
         "left_out": max(0, len(ranked) - GROUP_ROWS_MAX),
         "group": _group(visit),
-        "before": Figures(before.total),
+        "before": Figures(total_of(before)),
         "running": steps.running,
         "running_tokens": tokens_of(steps.running.usage),
         "fresh_through_time": steps.fresh_through_time,

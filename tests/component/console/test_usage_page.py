@@ -1,20 +1,26 @@
 """The page of usage: its figures are those of QueryUsage, to the token and the nano."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
+import httpx2
 import pytest
 import pytest_asyncio
+import uvicorn
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from metering_service.storage import usage_query, usage_reader
-from tallygate.console.pages import usage as usage_page
-from tallygate.console.usage_figures import Figures
+from tallygate.console.calls import CallError, Link
+from tallygate.console.usage_figures import Figures, total_of
 from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 from tallygate.metering.v1.usage_service_pb2 import QueryUsageRequest, QueryUsageResponse
 from tests.harness.console.metered_stage import AS_OPERATOR, MeteredStage, metered_stage, rows_of
 from tests.harness.metering.records import NOON_US, denial, usage
+from tests.harness.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -116,7 +122,7 @@ async def test_a_file_has_every_step_and_group(stage: MeteredStage) -> None:
 
 
 async def test_a_file_has_more_than_fits_into_an_answer(stage: MeteredStage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Part by part of its time; but not without end, and not where a single step is too much."""
+    """Part by part of its time; but not where a single step is too much."""
     browser = await stage.signed_in("vera")
     wanted = {"span": "7d", "step": "3600", "by": "credential"}
     whole = await browser.get(f"{PAGE}.csv", params=wanted)
@@ -124,13 +130,54 @@ async def test_a_file_has_more_than_fits_into_an_answer(stage: MeteredStage, mon
     for module in (usage_query, usage_reader):
         monkeypatch.setattr(module, "USAGE_ROWS_MAX", 2)
     assert (await browser.get(f"{PAGE}.csv", params=wanted)).text == whole.text
-    monkeypatch.setattr(usage_page, "FILE_ROWS_MAX", 2)
-    refused = await browser.get(f"{PAGE}.csv", params=wanted)
-    assert (refused.status_code, "choose longer steps" in refused.text) == (400, True)
     for module in (usage_query, usage_reader):
         monkeypatch.setattr(module, "USAGE_ROWS_MAX", 0)
-    refused = await browser.get(f"{PAGE}.csv", params=wanted)
+    refused = await browser.get(f"{PAGE}.csv", params={**wanted, "span": "1h"})
     assert (refused.status_code, "group by less" in refused.text) == (400, True)
+
+
+async def test_a_file_that_breaks_off_does_not_look_whole(stage: MeteredStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a node goes away in the middle, the browser is told that the answer did not end."""
+    browser = await stage.signed_in("vera")
+    for module in (usage_query, usage_reader):
+        monkeypatch.setattr(module, "USAGE_ROWS_MAX", 2)
+    asked, read = [], Link.call
+
+    async def call(link: Link, *told: Any) -> Any:
+        answer = await read(link, *told)
+        asked.append(answer)
+        if len(asked) > 1:
+            raise CallError(grpc.StatusCode.UNAVAILABLE, "The metering service does not answer.")
+        return answer
+
+    monkeypatch.setattr(Link, "call", call)
+    async with serving(stage.app) as home, httpx2.AsyncClient(base_url=home, cookies=browser.client.cookies) as client:
+        with pytest.raises(httpx2.RemoteProtocolError, match="incomplete chunked read"):
+            await client.get(f"{PAGE}.csv", params={"span": "7d", "step": "3600", "by": "credential"})
+    assert len(asked) == 2
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The console at a port, by the server that it has."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(PATIENCE_S):
+        while not server.started:  # noqa: ASYNC110  # the server says it by no event
+            await asyncio.sleep(0)
+    host, port = server.servers[0].sockets[0].getsockname()
+    yield f"http://{host}:{port}"
+    server.should_exit = True
+    await task
+
+
+async def test_a_node_that_says_no_total_has_the_sum_of_its_steps(stage: MeteredStage) -> None:
+    """As one of the version before, whose answers would say that nothing was used."""
+    answer = await queried(stage, step=Duration(seconds=3_600), group_by=["service"])
+    said = answer.total
+    answer.ClearField("total")
+    assert figures(total_of(answer)) == figures(said)
+    assert total_of(answer).payers == said.payers
 
 
 @pytest.mark.parametrize("span", ["1h", "7d", "30d", "month", "last-month"])

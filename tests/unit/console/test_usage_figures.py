@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from tallygate.console.usage_figures import csv_of
+from tallygate.console.usage_figures import UsageLines
 from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 
 
@@ -16,5 +16,5 @@ from tallygate.metering.v1.usage_bucket_pb2 import UsageBucket
 def test_a_label_is_no_formula(value: str, cell: str) -> None:
     """Whatever a request said of itself; figures stay numbers, debits included."""
     bucket = UsageBucket(group={"label:stage": value}, cost_nanos=-3)
-    (row,) = csv.DictReader(io.StringIO(csv_of([bucket], "label:stage").decode()))
+    (row,) = csv.DictReader(io.StringIO(UsageLines("label:stage").of([bucket]).decode()))
     assert (row["label_stage"], row["cost_nanos"]) == (cell, "-3")
