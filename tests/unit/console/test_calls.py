@@ -1,5 +1,9 @@
 """The way to a service: credentials go where nobody reads them, and another address answers where one is away."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 import grpc
 import pytest
 
@@ -7,6 +11,7 @@ from tallygate._channel import Channels
 from tallygate._security import Security
 from tallygate._server.clock import ManualClock
 from tallygate.console.calls import CallError, Link
+from tests.harness.patience import PATIENCE_S, until_found
 
 PATH = "/tallygate.control.v1.AccessService/WhoAmI"
 CODEC = {"request_serializer": bytes, "response_deserializer": bytes}
@@ -65,3 +70,44 @@ def test_one_address_of_several_can_be_asked_alone() -> None:
     alone = both.alone("127.0.0.1:2")
     assert alone.addresses == ("127.0.0.1:2",)
     assert alone._lines[0] is both._lines[1]
+
+
+FAR_S = 0.7
+"""Time that a far service's first bytes take, in seconds: longer than the console rests between two attempts."""
+
+
+@asynccontextmanager
+async def far_service() -> AsyncIterator[str]:
+    """A service that knows no call, at the far end of a slow way."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after_s: float = 0) -> None:
+        await asyncio.sleep(after_s)
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, there_writer), pass_on(there_reader, writer, FAR_S))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as way:
+        yield "{}:{}".format(*way.sockets[0].getsockname())
+        await server.stop(0)
+
+
+async def test_a_service_that_is_far_away_is_reached() -> None:
+    """However long it takes to connect compared with the time between two attempts."""
+    async with far_service() as address:
+        far = link(address)
+
+        async def is_reached() -> bool:
+            with pytest.raises(CallError) as caught:
+                await far.call(PATH, CODEC, b"", "", PATIENCE_S)
+            return caught.value.code == grpc.StatusCode.UNIMPLEMENTED
+
+        await until_found(is_reached)
+        await far.close()
