@@ -27,7 +27,7 @@ from tallygate._web_address import is_this_machine
 from tallygate.console import sign_in
 from tallygate.console.attempts import Pending
 from tallygate.console.calls import READ_TIMEOUT_S, CallError
-from tallygate.console.cookies import browser_mark, is_of_browser, keep_browser_mark
+from tallygate.console.cookies import browser_mark, is_of_browser, keep_browser_mark, session_of
 from tallygate.console.routes import SIGN_IN
 from tallygate.console.site import Site
 from tallygate.control.v1 import token_service_pb2 as pb
@@ -46,7 +46,10 @@ async def go(request: Request) -> Response:
     except SignInError as error:
         return await sign_in.sign_in_page(request, back, str(error), HTTPStatus.BAD_REQUEST)
     except CallError as error:
-        return await sign_in.sign_in_page(request, back, error.sentence, error.status)
+        if error.is_away and session_of(request, site) is not None:
+            # A renewal is not due by the second: the page that asked for it is shown as it was read.
+            return RedirectResponse(back, HTTPStatus.SEE_OTHER)
+        return await sign_in.refused_sign_in(request, back, error)
     base = site.settings.public_url or f"{request.url.scheme}://{request.headers['host']}"
     attempt, mark = begin(base + CALLBACK, site.random_text), browser_mark(request, site)
     site.attempts.keep(Pending(attempt, issuer, mark, back, site.clock.monotonic_ns()))

@@ -104,8 +104,12 @@ def renewal(issuer: str, back: str) -> str:
 
 
 def _is_due(site: Site, session: Session, within_s: int) -> bool:
-    """Whether the sign-in with an issuer ends so soon: it is renewed while nothing is typed, mostly without a word."""
-    return bool(session.issuer) and session.ends_within(site.clock.monotonic_ns(), within_s)
+    """Whether the sign-in with an issuer ends so soon: it is renewed while nothing is typed, mostly without a word.
+
+    Not while control is away, when nobody signs in, and pages are shown as they were read.
+    """
+    is_near = bool(session.issuer) and session.ends_within(site.clock.monotonic_ns(), within_s)
+    return is_near and site.control.away_since_us is None
 
 
 def _back(request: Request) -> str:

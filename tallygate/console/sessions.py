@@ -101,15 +101,20 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def begin(self, credential: str, caller: Caller, issuer: str = "") -> Session:
-        """A session under an id that no browser has had; it ends with its credential at the latest."""
+    def begin(self, credential: str, caller: Caller, issuer: str = "", before: Session | None = None) -> Session:
+        """A session under an id that no browser has had; it ends with its credential at the latest.
+
+        `before`: the browser's session until now, which ends. Where it was the same person's, forms of its pages that
+        are still open can be sent.
+        """
+        is_same = before is not None and bool(caller.member) and before.caller.member == caller.member
         now_ns = self._clock.monotonic_ns()
         life_ns = WHOLE_LIFE_S * NS_PER_S
         if caller.expire_us is not None:
             life_ns = min(life_ns, (caller.expire_us - self._clock.now_us()) * NS_PER_US)
         session = Session(
             id=self._random_text(),
-            csrf=self._random_text(),
+            csrf=before.csrf if before is not None and is_same else self._random_text(),
             credential=credential,
             caller=caller,
             issuer=issuer,
@@ -117,7 +122,10 @@ class Sessions:
             ends_ns=now_ns + life_ns,
             used_ns=now_ns,
             caller_read_ns=now_ns,
+            account=before.account if before is not None and is_same else "",
         )
+        if before is not None:
+            self.end(before)
         self._by_id[session.id] = session
         self._make_room(caller.member)
         return session

@@ -27,6 +27,10 @@ _HEADERS: Final = {
     "x-frame-options": "DENY",
 }
 _HSTS: Final = "max-age=31536000"
+POLL: Final = "x-poll"
+"""Header of what a page reads again by itself: browsers write each answer of 400 and above down as an error."""
+STATUS: Final = "x-status"
+"""Header that has the status of the answer to such a read, where that is 400 or above; the answer itself has 200."""
 _FAILED: Final = (
     "The console has failed at this; its log says how. Nothing may have been done: look before you repeat it."
 )
@@ -48,12 +52,17 @@ class Shell:
             await self._app(scope, receive, send)
             return
         has_begun = False
+        is_poll = POLL in Headers(scope=scope)
 
         async def send_on(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                self._add_headers(MutableHeaders(scope=message))
+                headers = MutableHeaders(scope=message)
+                self._add_headers(headers)
+                if is_poll and message["status"] >= HTTPStatus.BAD_REQUEST:
+                    headers[STATUS] = str(message["status"])
+                    message["status"] = HTTPStatus.OK
             await send(message)
 
         if not self._answers_to(Headers(scope=scope).get("host", "")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -76,11 +77,9 @@ async def signed_in(request: Request, credential: str, back: str, issuer: str = 
     """Begin a session under a new id, whatever the browser said before. Raises CallError."""
     site: Site = request.app.state.site
     caller = await identify(site, credential)
-    before = session_of(request, site)
-    if before is not None:
-        site.sessions.end(before)
+    session = site.sessions.begin(credential, caller, issuer, before=session_of(request, site))
     response = RedirectResponse(back, HTTPStatus.SEE_OTHER)
-    keep_session(response, site.sessions.begin(credential, caller, issuer), site)
+    keep_session(response, session, site)
     return response
 
 
@@ -102,8 +101,7 @@ async def sign_out(request: Request) -> Response:
 async def sign_in_page(request: Request, back: str, said: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The page with all ways in."""
     site: Site = request.app.state.site
-    mark = browser_mark(request, site)
-    is_open, is_away, issuers = False, False, []
+    is_open, is_away, issuers = False, False, list[token_service_pb2.SignInIssuer]()
     try:
         is_open = await _asks_for_no_proof(site)
         options = TokenServiceStub(site.control.channel("", READ_TIMEOUT_S))
@@ -111,6 +109,28 @@ async def sign_in_page(request: Request, back: str, said: str = "", status: HTTP
     except CallError as error:
         is_away = error.is_away and not said
         said, status = said or error.sentence, error.status if status == HTTPStatus.OK else status
+    return _ways_in(request, back, said, status, is_open=is_open, is_away=is_away, issuers=issuers)
+
+
+async def refused_sign_in(request: Request, back: str, error: CallError) -> Response:
+    """What the service said against a sign-in. While it is away there are no ways in, and the page is tried again."""
+    if error.is_away:
+        return _ways_in(request, back, error.sentence, error.status, is_open=False, is_away=True, issuers=[])
+    return await sign_in_page(request, back, error.sentence, error.status)
+
+
+def _ways_in(
+    request: Request,
+    back: str,
+    said: str,
+    status: HTTPStatus,
+    *,
+    is_open: bool,
+    is_away: bool,
+    issuers: Sequence[token_service_pb2.SignInIssuer],
+) -> Response:
+    site: Site = request.app.state.site
+    mark = browser_mark(request, site)
     values = {
         "csrf": mark,
         "next": back,

@@ -16,7 +16,7 @@ from tallygate._access.scope import PLATFORM
 from tallygate._access.token_text import read_token
 from tallygate._server.clock import ManualClock, SystemClock
 from tallygate.console.attempts import ATTEMPT_S
-from tests.harness.console.console_harness import BASE, Browser, console_of, site_of
+from tests.harness.console.console_harness import BASE, Browser, console_of, control_away, site_of
 from tests.harness.control.access import SEAL
 from tests.harness.oidc_provider import OidcProvider, running_provider
 from tests.harness.wire.callers import OPERATOR_TOKEN
@@ -168,3 +168,43 @@ async def test_a_sign_in_is_renewed_before_it_ends(app: Any, provider: OidcProvi
     assert page.headers["location"].endswith("next=%2Faccounts%2Facme%2Fmodels%3Fx%3Dy")
     clock.advance(50)
     assert (await browser.get("/accounts/acme/models?part=cards")).status_code == 401
+
+
+async def renewable(browser: Browser, provider: OidcProvider, app: Any) -> None:
+    """Ada is signed in, and soon no more."""
+    await browser.get(await at_the_provider(await begun(browser, provider)))
+    (session,) = site_of(app).sessions._by_id.values()
+    clock = site_of(app).clock
+    assert isinstance(clock, ManualClock)
+    clock.advance(max(0, (session.ends_ns - clock.monotonic_ns()) // 1_000_000_000 - 100))
+
+
+async def test_a_form_that_is_open_outlives_a_renewal(app: Any, provider: OidcProvider) -> None:
+    """In another tab, as far as it is the same person who signed in again; of somebody else it is none."""
+    browser = Browser(app)
+    await renewable(browser, provider, app)
+    provider.add_user("bob")
+    for subject, status in (("bob", 403), ("ada", 303)):
+        tab = await browser.get("/sign-in/oidc", params={"issuer": provider.url})
+        open_page = await browser.get(await at_the_provider(tab.headers["location"], "ada"), follow_redirects=True)
+        again = await browser.get("/sign-in/oidc", params={"issuer": provider.url})
+        await browser.get(await at_the_provider(again.headers["location"], subject))
+        assert len(site_of(app).sessions) == 1
+        assert (await browser.send("/sign-out", open_page)).status_code == status
+
+
+async def test_nobody_is_led_to_a_sign_in_while_control_is_away(app: Any, provider: OidcProvider) -> None:
+    """A renewal waits, and the page is shown as it was read; without a session the page for it is tried again."""
+    browser, page = Browser(app), "/accounts/acme/models"
+    await renewable(browser, provider, app)
+    address = {"issuer": provider.url, "next": page}
+    with control_away(app):
+        led = await browser.get("/sign-in/oidc", params=address)
+        assert (led.status_code, led.headers["location"]) == (303, page)
+        answer = await browser.get(page)
+        assert (answer.status_code, "location" in answer.headers) == (503, False)
+        alone = await Browser(app).get("/sign-in/oidc", params=address)
+        assert alone.status_code == 503
+        assert "data-retry" in alone.text
+        assert f'value="{page}"' in alone.text
+    assert (await browser.get("/sign-in/oidc", params=address)).headers["location"].startswith(provider.url)

@@ -22,6 +22,12 @@ function withPart(address, part) {
   return url;
 }
 
+// What is read again by itself: a status of 400 and above comes in a header, since browsers write such answers down as errors.
+async function poll(address, headers = {}) {
+  const answer = await fetch(address, { headers: { "x-poll": "1", ...headers }, redirect: "manual" });
+  return { answer, status: Number(answer.headers.get("x-status")) || answer.status };
+}
+
 // What somebody types or has opened is worth more than news: such a part waits.
 function isInUse(element) {
   const active = document.activeElement;
@@ -74,16 +80,16 @@ function keepLive(element) {
   async function read() {
     if (!document.hidden && !isInUse(element)) {
       try {
-        const answer = await fetch(address, { headers: etag ? { "if-none-match": etag } : {}, redirect: "error" });
-        if (answer.status === 401) return location.reload();
-        if (answer.ok) {
+        const { answer, status } = await poll(address, etag ? { "if-none-match": etag } : {});
+        if (status === 401 && !hasTyped()) return location.reload();
+        if (status === 200) {
           const html = await answer.text();
           if (!isInUse(element)) {
             etag = answer.headers.get("etag") || "";
             replaceContent(element, html);
           }
         }
-        if (answer.ok || answer.status === 304) {
+        if (status === 200 || status === 304) {
           pauseMs = everyMs;
           sayBack();
         } else {
@@ -102,8 +108,8 @@ function keepLive(element) {
 
 async function openDialog(link) {
   const dialog = document.getElementById("dialog");
-  const answer = await fetch(withPart(link.href, "confirm"), { redirect: "error" });
-  if (!answer.ok) throw new Error(answer.statusText);
+  const { answer, status } = await poll(withPart(link.href, "confirm"));
+  if (status !== 200) throw new Error(`The answer has status ${status}.`);
   dialog.innerHTML = await answer.text();
   localTimes(dialog);
   dialog.addEventListener("close", () => link.focus(), { once: true });
@@ -219,8 +225,12 @@ function hasTyped() {
 
 // A page that could not be read: it is loaded again once it can be, but not under somebody's hands.
 function retry() {
-  fetch(location.href, { redirect: "error" })
-    .then((answer) => { if (answer.ok && !hasTyped()) location.reload(); else setTimeout(retry, RETRY_MS); })
+  poll(location.href)
+    .then(({ answer, status }) => {
+      const isBack = status === 200 || answer.type === "opaqueredirect";
+      if (isBack && !hasTyped()) location.reload();
+      else setTimeout(retry, RETRY_MS);
+    })
     .catch(() => setTimeout(retry, RETRY_MS));
 }
 

@@ -107,3 +107,17 @@ async def test_another_replica_answers_where_one_is_away(tmp_path: Path) -> None
             page = await browser.get(HUB)
             assert page.status_code == 200
             assert "does not answer" not in page.text
+
+
+async def test_what_reads_itself_again_hears_of_it_without_an_error(stage: Stage) -> None:
+    """Browsers write each answer of 400 and above down; so a poll has the status in a header."""
+    browser = await stage.signed_in()
+    part, poll = f"{HUB}?part=cards", {"x-poll": "1"}
+    assert "x-status" not in (await browser.get(part, headers=poll)).headers
+    with stage.control_away():
+        answer = await browser.get(part, headers=poll)
+        assert (answer.status_code, answer.headers["x-status"]) == (200, "503")
+        assert answer.text == "The control service does not answer."
+        assert (await browser.get(part)).status_code == 503
+    answer = await stage.browser().get(part, headers=poll)
+    assert (answer.status_code, answer.headers["x-status"]) == (200, "401")

@@ -106,12 +106,8 @@ class Stage:
     @contextmanager
     def control_away(self) -> Iterator[None]:
         """Meanwhile nobody listens where the console looks for the control service."""
-        (line,) = site_of(self.app).control._lines
-        channel, line._channel = line._channel, grpc.aio.insecure_channel(NOWHERE)
-        try:
+        with control_away(self.app):
             yield
-        finally:
-            line._channel = channel
 
 
 _stocked: list[bytes] = []
@@ -153,6 +149,17 @@ async def add_row(directory: Path, table: str, **values: object) -> None:
             database.execute(statement, tuple(values.values()))
 
     await asyncio.to_thread(add)
+
+
+@contextmanager
+def control_away(app: Any) -> Iterator[None]:
+    """Meanwhile nobody listens where this console looks for the control service."""
+    (line,) = site_of(app).control._lines
+    channel, line._channel = line._channel, grpc.aio.insecure_channel(NOWHERE)
+    try:
+        yield
+    finally:
+        line._channel = channel
 
 
 def site_of(app: Any) -> Site:

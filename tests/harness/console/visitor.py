@@ -15,7 +15,6 @@ from tests.harness.console.clerk import clerk
 from tests.harness.patience import PATIENCE_S
 
 PATIENCE_MS: Final = PATIENCE_S * 1_000
-AWAY: Final = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 LOADED_WITH_ERROR: Final = "Failed to load resource: the server responded with a status of"
 """Beginning of what Chromium writes of each answer of 400 and above, whatever page comes with it."""
 
@@ -24,7 +23,7 @@ LOADED_WITH_ERROR: Final = "Failed to load resource: the server responded with a
 class Visitor:
     """A fresh browser context with one page. `home`: the console's address; `friends`: other origins that may be asked.
 
-    `refused`: addresses of pages that were answered with a refusal, and of parts of them while a service was away.
+    `refused`: addresses of pages that were answered with a refusal.
     """
 
     context: BrowserContext
@@ -93,7 +92,7 @@ class Visitor:
 
     def _note_response(self, response: Response) -> None:
         is_refusal = response.request.is_navigation_request() and response.status >= HTTPStatus.BAD_REQUEST
-        if is_refusal or response.status in AWAY:
+        if is_refusal:
             self.refused.add(response.url)
         if response.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self.faults.append(f"an answer of {response.status}: {response.url}")

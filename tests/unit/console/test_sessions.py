@@ -94,3 +94,15 @@ def test_no_secret_is_in_what_a_log_would_say() -> None:
     assert "tgt_secret" not in repr(session)
     assert session.id not in repr(session)
     assert session.csrf not in repr(session)
+
+
+def test_a_renewed_session_takes_the_forms_of_open_pages() -> None:
+    """The same person's, and nobody else's; the session before has ended."""
+    sessions = sessions_at(ManualClock())
+    before = sessions.begin("tgt_1", Caller(member="person:ada"))
+    again = sessions.begin("tgt_2", Caller(member="person:ada"), before=before)
+    assert (again.csrf, again.id == before.id) == (before.csrf, False)
+    assert sessions.find(before.id) is None
+    assert sessions.begin("tgt_3", Caller(member="person:bob"), before=again).csrf != before.csrf
+    nobody = sessions.begin("", Caller())
+    assert sessions.begin("", Caller(), before=nobody).csrf != nobody.csrf
