@@ -16,7 +16,7 @@ from control_service.domain.errors import InvalidRequestError
 from control_service.domain.lease import Statement
 from control_service.domain.limit import LimitPotKey
 from control_service.domain.names import model_name
-from control_service.domain.node import LEASE_VALIDITY_US
+from control_service.domain.node import LEASE_VALIDITY_US, LEASES_KEPT_US_MAX
 from control_service.domain.payers import ServiceConfig
 from control_service.domain.pot import PotKind
 from control_service.domain.status import StopReason
@@ -61,6 +61,14 @@ def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
             fields.refuse("hello.caretaker", f"must be {_NODE.pattern}")
         fields.required_text("hello.metering_database_id", message.hello.metering_database_id, _ID_LENGTH_MAX)
     return message.hello
+
+
+def decode_leases_kept_us(hello: pb.NodeHello) -> int | None:
+    """How long the epoch leaves the leases of those before it open at the least; None where that is not said."""
+    if not hello.HasField("leases_kept_for"):
+        return None
+    with Fields() as fields:
+        return fields.duration_us("hello.leases_kept_for", hello.leases_kept_for, LEASES_KEPT_US_MAX)
 
 
 def decode_history(hello: pb.NodeHello) -> list[Mark]:

@@ -13,6 +13,7 @@ from control_service.api.fleet_codec import (
     decode_exchange,
     decode_hello,
     decode_history,
+    decode_leases_kept_us,
     decode_subscription,
     encode_answers,
     encode_update,
@@ -77,7 +78,11 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         hello = decode_hello(first)
         self._names.require_hello(current_caller().rights, hello.node, hello.epoch, hello.caretaker)
         node = await self._registration.register(
-            hello.node, hello.epoch, hello.metering_database_id, decode_history(hello)
+            hello.node,
+            hello.epoch,
+            hello.metering_database_id,
+            decode_history(hello),
+            decode_leases_kept_us(hello),
         )
         self._registered[hello.node] = max(self._registered.get(hello.node, 0), hello.epoch)
         self._names.note_hello(hello.node, hello.epoch, hello.caretaker)

@@ -25,6 +25,12 @@ Other nodes are requested to fence a lost node and to settle its leases. Control
 passed: only the metering database knows what was consumed on it.
 """
 
+RESUME_WINDOW_NS: Final = 30_000_000_000
+"""Minimum time for which a node's next epoch leaves the leases of the one before open, as requests may go on elsewhere.
+"""
+
+LEASES_KEPT_US_MAX: Final = 24 * 3_600 * 1_000_000
+"""Maximum of the time that a node may say for that."""
 
 EPOCH_STEP_MAX: Final = 1_000_000
 """Maximum number of epochs between two that register: a node begins one at each start, so none comes that far."""
@@ -44,7 +50,8 @@ class Node:
     `exchange_number` is the last one taken of this epoch. `heard_count` grows with every sign of life.
     `lease_valid_until_us` is None before the first exchange. All leases of epochs below `settled_below_epoch` are
     closed for good, without statements to come. `commit_no` is the last commit of this epoch that the node reported.
-    Epochs up to `recovered_epoch` were reconciled after a database had been restored.
+    Epochs up to `recovered_epoch` were reconciled after a database had been restored. `leases_kept_us` is how long from
+    its hello on this epoch leaves the leases of those before it open at the least; None: not known, or no longer.
     """
 
     name: str
@@ -58,6 +65,7 @@ class Node:
     settled_below_epoch: int = 0
     commit_no: int = 0
     recovered_epoch: int = 0
+    leases_kept_us: int | None = None
 
     @property
     def closed_below_epoch(self) -> int:
@@ -70,10 +78,11 @@ def is_plausible(known_epoch: int, epoch: int) -> bool:
     return epoch <= known_epoch + EPOCH_STEP_MAX
 
 
-def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
+def registered(known: Node | None, name: str, epoch: int, now_us: int, leases_kept_us: int | None = None) -> Node:
     """The node after a registration. A new epoch fences the old one and starts with nothing acknowledged.
 
-    The old epoch's leases stay as they are: only a statement closes them.
+    The old epoch's leases stay as they are: only a statement closes them. How long they stay is said once, with the
+    first hello.
     """
     if known is None:
         return Node(
@@ -83,11 +92,20 @@ def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
             exchange_number=0,
             last_heard_us=now_us,
             epoch_start_us=now_us,
+            leases_kept_us=leases_kept_us,
         )
     heard = replace(known, last_heard_us=now_us, heard_count=known.heard_count + 1)
     if known.epoch == epoch:
         return heard
-    return replace(heard, epoch=epoch, acknowledged_version=0, exchange_number=0, commit_no=0, epoch_start_us=now_us)
+    return replace(
+        heard,
+        epoch=epoch,
+        acknowledged_version=0,
+        exchange_number=0,
+        commit_no=0,
+        epoch_start_us=now_us,
+        leases_kept_us=leases_kept_us,
+    )
 
 
 def recovered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:

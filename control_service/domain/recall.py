@@ -19,10 +19,14 @@ class Availability(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """What may still come for a lease after a grant, and which other leases are to be recalled for it now."""
+    """What may still come for a lease after a grant, and which other leases are to be recalled for it now.
+
+    `returns_after_us`: of slots that silent nodes have, see `slot_return`.
+    """
 
     availability: Availability
     recalled_lease_ids: tuple[str, ...] = ()
+    returns_after_us: int | None = None
 
 
 def judge_shortfall(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Shortfall:

@@ -28,6 +28,7 @@ _QUERY: Final = select(
     select(func.min(_due_us)).where(_due_us.is_not(None)).scalar_subquery(),
     _nodes.c.node,
     _nodes.c.epoch,
+    _nodes.c.leases_kept_us,
     _nodes.c.heard_count,
     _nodes.c.exchange_number,
 ).select_from(schema.meta.outerjoin(_nodes, true()))

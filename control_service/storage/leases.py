@@ -89,6 +89,11 @@ class LeaseRows(Leases):
         return sorted(found, key=lambda lease: lease.lease_id)
 
     @override
+    async def open_of_limits(self, pots: Collection[LimitPotKey]) -> list[Lease]:
+        dialect = self._connection.dialect.name
+        return await self._read(_open_of_limits(dialect), parameters(dialect, _LIMIT, sorted(pots)))
+
+    @override
     async def put(self, leases: Collection[NamedLease]) -> None:
         rows = [_values(named.lease) | {"service_id": named.service_id} for named in leases]
         if rows:
@@ -241,9 +246,18 @@ def _free_of_services(dialect: str) -> Select[Any]:
 
 @cache
 def _free_of_limits(dialect: str) -> Select[Any]:
+    return _of_limits(_free(), dialect)
+
+
+@cache
+def _open_of_limits(dialect: str) -> Select[Any]:
+    return _of_limits(select(*_lease_columns).where(_is_open), dialect)
+
+
+def _of_limits(query: Select[Any], dialect: str) -> Select[Any]:
     rows = given(dialect, _LIMIT)
     of_limit = (_leases.c[name] == rows.c[name] for name in _LIMIT)
-    return _free().where(_leases.c.limit_uid.is_not(None), *of_limit)
+    return query.where(_leases.c.limit_uid.is_not(None), *of_limit)
 
 
 @cache

@@ -65,6 +65,12 @@ class NodeRows(Nodes):
         return await self._read(select(_nodes))
 
     @override
+    async def find(self, names: Collection[str]) -> dict[str, Node]:
+        dialect = self._connection.dialect.name
+        rows = await self._connection.execute(_find(dialect), keys_of(dialect, sorted(names)))
+        return {row[0]: Node(*row) for row in rows}
+
+    @override
     async def page(self, after: str, limit: int) -> list[Node]:
         return await self._read(select(_nodes).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit))
 
@@ -92,9 +98,13 @@ class NodeRows(Nodes):
 
 
 @cache
+def _find(dialect: str) -> Select[Any]:
+    return select(*_node_columns).where(is_one_of(dialect, _nodes.c.node))
+
+
+@cache
 def _lock_all(dialect: str) -> Executable:
-    query = select(*_node_columns).where(is_one_of(dialect, _nodes.c.node))
-    return query.order_by(_nodes.c.node).with_for_update()
+    return _find(dialect).order_by(_nodes.c.node).with_for_update()
 
 
 @cache

@@ -260,6 +260,8 @@ nodes = Table(
     _number("commit_no"),
     # Epochs up to this one were reconciled after a database had been restored.
     _number("recovered_epoch"),
+    # How long the epoch leaves the leases of those before it open at the least, from its hello on.
+    _number("leases_kept_us", nullable=True),
 )
 
 page_keys = Table(

@@ -64,6 +64,9 @@ class Nodes(Protocol):
     async def every(self) -> list[Node]:
         """All nodes."""
 
+    async def find(self, names: Collection[str]) -> dict[str, Node]:
+        """Those of these nodes that are known, by name."""
+
     async def page(self, after: str, limit: int) -> list[Node]:
         """Nodes whose name is greater than `after`, by name."""
 
@@ -118,6 +121,9 @@ class Leases(Protocol):
 
     async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
         """Open leases on these pots that have free units, by id."""
+
+    async def open_of_limits(self, pots: Collection[LimitPotKey]) -> list[Lease]:
+        """Open leases on these pots of limits, in no order."""
 
     async def put(self, leases: Collection[NamedLease]) -> None:
         """Stores these leases, whether or not they were stored before."""

@@ -9,6 +9,7 @@ class NodeSigns(NamedTuple):
 
     name: str
     epoch: int
+    leases_kept_us: int | None
     heard_count: int
     exchange_number: int
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from metering_service.domain.funding import Offer
 from metering_service.domain.lease_demand import LeaseDemand
 from metering_service.domain.pot import LimitPotKey, PotKind
+from metering_service.domain.rate_rule import NS_PER_MS
 
 CLOSE_AFTER_NS: Final = 60_000_000_000
 """Rest after which a lease with nothing in it is closed."""
@@ -57,7 +58,6 @@ class Lease:
 
     __slots__ = (
         "_last_statement",
-        "accrues_after_ms",
         "available_units",
         "booked",
         "closing",
@@ -71,6 +71,7 @@ class Lease:
         "limit_pot",
         "refunded",
         "returned",
+        "returns_ns",
         "service",
         "service_uid",
     )
@@ -94,7 +95,8 @@ class Lease:
         self.closing = False
         self.available_units = 0
         self.leased_elsewhere_units = 0
-        self.accrues_after_ms: int | None = None
+        self.returns_ns: int | None = None
+        """Of slots: when those of silent nodes come back at the earliest, if none can be free before."""
         self._last_statement: LeaseStatement | None = None
 
     @property
@@ -182,7 +184,10 @@ class Lease:
         self.granted = max(self.granted, answer.granted_units)
         self.available_units = answer.available_units
         self.leased_elsewhere_units = answer.leased_elsewhere_units
-        self.accrues_after_ms = answer.accrues_after_ms
+        if statement.needed_units:
+            # Only who needs some is told; what was said holds as long as that there are none.
+            after_ms = answer.accrues_after_ms
+            self.returns_ns = asked_ns + after_ms * NS_PER_MS if after_ms is not None else None
         is_nowhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0 and statement.needed_units > 0
         # A rest that is too small for those who wait may be all that keeps an account from being told to pay.
         is_too_small = answer.empty and 0 < self.free < statement.needed_units

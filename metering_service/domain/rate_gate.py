@@ -7,11 +7,14 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.lease import Lease
 from metering_service.domain.rate_charges import Counted, RateCharges
 from metering_service.domain.rate_lease import RateLease
-from metering_service.domain.rate_rule import RateMetric, RateRule
+from metering_service.domain.rate_rule import NS_PER_MS, RateMetric, RateRule
 from metering_service.domain.rate_status import RateStatus, rate_status
 
 SLOT_RETRY_MS: Final = 1_000
-"""Delay before a request that found no slot may be tried again: nobody knows when one that runs ends."""
+"""Delay before a request that found no slot may be tried again: nobody knows when one that runs ends.
+
+Where it takes those of a silent node, it is the time until these come back at the earliest, if that is more.
+"""
 
 _REASONS: Final = {RateMetric.REQUESTS: Reason.REQUEST_RATE, RateMetric.CONCURRENT_REQUESTS: Reason.CONCURRENCY}
 
@@ -32,21 +35,30 @@ class Lack(NamedTuple):
         """Whether the request is larger than all that ever gathers."""
         return self.units > self.rule.most_units
 
+    def wait_ms(self, now_ns: int) -> int:
+        """The time until as much may be there, as far as that is known."""
+        lease = self.lease
+        if isinstance(lease, RateLease):
+            return lease.retry_after_ms(self.units, now_ns)
+        if lease.returns_ns is None:
+            return SLOT_RETRY_MS
+        return max(SLOT_RETRY_MS, -(-(lease.returns_ns - now_ns) // NS_PER_MS))
+
     def denial(self, request_id: str, now_ns: int, config_version: int) -> Decision:
         """The denial of the request."""
         reason, lease = _REASONS.get(self.rule.metric, Reason.TOKEN_RATE), self.lease
         if isinstance(lease, RateLease):
-            retry_after_ms, status = lease.retry_after_ms(self.units, now_ns), rate_status(lease, now_ns)
+            status = rate_status(lease, now_ns)
         else:
-            retry_after_ms, status = SLOT_RETRY_MS, RateStatus(self.rule, 0)
-            if lease.accrues_after_ms is not None:
-                # Some of them are a lost node's: whether its requests still run, only time tells.
-                reason, retry_after_ms = Reason.BUDGET_CONTENDED, lease.accrues_after_ms
+            status = RateStatus(self.rule, 0)
+            if lease.returns_ns is not None:
+                # It takes those of a silent node: whether its requests still run, only time tells.
+                reason = Reason.BUDGET_CONTENDED
         return deny(
             request_id,
             reason,
             retryable=not self.is_for_ever,
-            retry_after_ms=None if self.is_for_ever else retry_after_ms,
+            retry_after_ms=None if self.is_for_ever else self.wait_ms(now_ns),
             config_version=config_version,
             rate=status,
         )
@@ -74,11 +86,7 @@ def definite(found: Sequence[Lack], now_ns: int) -> Lack | None:
     if for_ever is not None:
         return for_ever
     confirmed = [lack for lack in found if lack.is_confirmed(now_ns)]
-    return max(confirmed, key=lambda lack: _wait_ms(lack, now_ns), default=None)
-
-
-def _wait_ms(lack: Lack, now_ns: int) -> int:
-    return lack.lease.retry_after_ms(lack.units, now_ns) if isinstance(lack.lease, RateLease) else SLOT_RETRY_MS
+    return max(confirmed, key=lambda lack: lack.wait_ms(now_ns), default=None)
 
 
 def would_deny(charges: RateCharges, tokens: Counted, now_ns: int) -> Iterator[tuple[RateRule, bool]]:

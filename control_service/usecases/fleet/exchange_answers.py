@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeGuard
 
 import structlog
 
@@ -34,14 +33,13 @@ def answer_of(
         return LeaseAnswer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
     lease = work.lease
     pot = settlement.pots[lease.pot]
-    missing_units = work.statement.needed_units - lease.free_units
     return LeaseAnswer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
         availability=_availability(work, shortfalls),
         available_units=_available_units(pot) if work.pays else 0,
         leased_elsewhere_units=pot.leased_units - lease.outstanding_units,
-        accrues_after_us=pot.accrues_after_us(missing_units) if _accrues(pot) and work.falls_short else None,
+        accrues_after_us=_accrues_after_us(work, pot, shortfalls.get(lease.lease_id)),
         closed=lease.closed,
     )
 
@@ -51,8 +49,12 @@ def _available_units(pot: Pot) -> int:
     return pot.available_units if isinstance(pot, RatePot) else pot.grantable_units
 
 
-def _accrues(pot: Pot) -> TypeGuard[Bucket | RatePot]:
-    return isinstance(pot, (Bucket, RatePot))
+def _accrues_after_us(work: StatementWork, pot: Pot, shortfall: Shortfall | None) -> int | None:
+    """The time until there is what a lease falls short of: of a rate what accrues, of slots what silent nodes have."""
+    if isinstance(pot, (Bucket, RatePot)):
+        missing_units = work.statement.needed_units - work.lease.free_units
+        return pot.accrues_after_us(missing_units) if work.falls_short else None
+    return shortfall.returns_after_us if shortfall is not None else None
 
 
 def _availability(work: StatementWork, shortfalls: Mapping[str, Shortfall]) -> Availability:

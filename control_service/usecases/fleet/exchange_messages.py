@@ -48,7 +48,7 @@ class LeaseAnswer:
     """The answer to one statement. `available_units` are what the pot could still grant now.
 
     `accrues_after_us` is the time until a rate has accrued the units needed; None where it never will, or no units are
-    needed.
+    needed. Of slots it is the time until those of silent nodes come back at the earliest, where it takes these.
     """
 
     lease_id: str

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from control_service.domain.errors import ControlError
 from control_service.domain.lease import Lease
+from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.recall import Shortfall, judge_shortfall
+from control_service.domain.slot_return import SlotsOnLease, first_return_us
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.exchange_admission import admit, left_behind, refusal
@@ -146,10 +149,31 @@ class ExchangeLeases:
         for lease in await tx.leases.with_free_units(pots):
             if self._memory.elapsed_time.is_recallable(lease):
                 recallable[lease.pot].append(lease)
+        returns_us = await self._returns_of_slots(tx, settlement, pots)
         return {
-            work.lease.lease_id: judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.pot])
+            work.lease.lease_id: replace(
+                judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.pot]),
+                returns_after_us=returns_us.get(work.lease.pot),
+            )
             for work in short
         }
+
+    async def _returns_of_slots(
+        self, tx: Transaction, settlement: Settlement, pots: Collection[PotKey]
+    ) -> dict[PotKey, int]:
+        """The time until one of these slots is free at the earliest, where that is for a silent node to say."""
+        limits = {key.limit: key for key in pots if key.kind is PotKind.SLOTS and key.limit is not None}
+        if not limits:
+            return {}
+        leases = await tx.leases.open_of_limits(limits)
+        nodes = await tx.nodes.find({lease.node for lease in leases})
+        on_lease: dict[PotKey, list[SlotsOnLease]] = defaultdict(list)
+        for lease in leases:
+            node = nodes.get(lease.node)
+            after_us = None if node is None else self._memory.liveness.returns_after_us(node, lease.epoch)
+            on_lease[lease.pot].append(SlotsOnLease(lease.outstanding_units, after_us))
+        found = {key: first_return_us(settlement.pots[key].available_units, on_lease[key]) for key in limits.values()}
+        return {key: after_us for key, after_us in found.items() if after_us is not None}
 
 
 async def _recall(tx: Transaction, settlement: Settlement, shortfalls: Mapping[str, Shortfall]) -> list[str]:

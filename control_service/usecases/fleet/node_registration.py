@@ -68,7 +68,14 @@ class NodeRegistration:
         self._database = database
         self._clock = clock
 
-    async def register(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
+    async def register(
+        self,
+        name: str,
+        epoch: int,
+        metering_database_id: str,
+        history: Sequence[Mark] = (),
+        leases_kept_us: int | None = None,
+    ) -> Node:
         """Registers an epoch of a node.
 
         Args:
@@ -76,6 +83,7 @@ class NodeRegistration:
             epoch: raised by the node with every start.
             metering_database_id: of the database that the node writes to.
             history: the watermarks of all nodes in that database.
+            leases_kept_us: how long it leaves the leases of earlier epochs open at the least; None: not known.
 
         Returns:
             The node as stored.
@@ -107,6 +115,6 @@ class NodeRegistration:
                 raise metering_went_backwards(known)
             if known is not None and epoch < known.epoch:
                 raise fenced(name, epoch, known.epoch)
-            node = registered(known, name, epoch, self._clock.now_us())
+            node = registered(known, name, epoch, self._clock.now_us(), leases_kept_us)
             await tx.nodes.save(node)
             return node

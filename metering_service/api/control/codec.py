@@ -12,8 +12,9 @@ from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import EpochMark
 from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
 from tallygate._access.refusals import RefusedCalls
+from tallygate._server.clock import NS_PER_US
 from tallygate._wire.enums import decode_table, encode_table
-from tallygate._wire.times import decode_ns, encode_timestamp
+from tallygate._wire.times import decode_ns, encode_duration, encode_timestamp
 from tallygate.control.v1 import config_pb2, fleet_service_pb2, inference_service_pb2, pot_pb2
 
 NS_PER_MS: Final = 1_000_000
@@ -71,9 +72,18 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
 
 
 def encode_hello(
-    node: str, epoch: int, database_id: str, history: Sequence[EpochMark], caretaker: str = ""
+    node: str,
+    epoch: int,
+    database_id: str,
+    history: Sequence[EpochMark],
+    *,
+    caretaker: str = "",
+    leases_kept_ns: int = 0,
 ) -> fleet_service_pb2.NodeHello:
-    """Who a node is, what its database says of the past, and which node takes it over, if one does."""
+    """Who a node is, what its database says of the past, and which node takes it over, if one does.
+
+    `leases_kept_ns`: how long from now on leases of earlier epochs stay open at the least.
+    """
     marks = [
         fleet_service_pb2.NodeMark(
             node=mark.node, epoch=mark.epoch, commit_no=mark.commit_no, exchange_number=mark.exchange_answered
@@ -81,7 +91,12 @@ def encode_hello(
         for mark in history
     ]
     return fleet_service_pb2.NodeHello(
-        node=node, epoch=epoch, metering_database_id=database_id, history=marks, caretaker=caretaker
+        node=node,
+        epoch=epoch,
+        metering_database_id=database_id,
+        history=marks,
+        caretaker=caretaker,
+        leases_kept_for=encode_duration(leases_kept_ns // NS_PER_US) if leases_kept_ns >= NS_PER_US else None,
     )
 
 

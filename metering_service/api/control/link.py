@@ -178,7 +178,7 @@ class ControlLink:
         delay_s = RECONNECT_FIRST_S
         while True:
             try:
-                async for message in self._messages(stub, node):
+                async for message in self._messages(stub, node, keeper):
                     delay_s = RECONNECT_FIRST_S
                     self._take(message, node, keeper)
                     self.is_connected = True
@@ -195,7 +195,7 @@ class ControlLink:
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
     async def _messages(
-        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
     ) -> AsyncIterator[pb.WatchConfigResponse]:
         # What is said from now on goes after the names below; what was said before is in them.
         outbox = self._outbox = asyncio.Queue[pb.WatchConfigRequest]()
@@ -206,7 +206,15 @@ class ControlLink:
         call = stub.WatchConfig()
         try:
             history = await self._storage.history(node.name)
-            hello = encode_hello(node.name, node.epoch, self._database_id, history, self._caretaker)
+            kept_ns = keeper.kept_until_ns - node.clock.monotonic_ns()
+            hello = encode_hello(
+                node.name,
+                node.epoch,
+                self._database_id,
+                history,
+                caretaker=self._caretaker,
+                leases_kept_ns=kept_ns,
+            )
             # A stream that has been refused takes no more: the first read says why.
             with suppress(asyncio.InvalidStateError):
                 await call.write(pb.WatchConfigRequest(hello=hello))

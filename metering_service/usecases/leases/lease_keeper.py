@@ -33,6 +33,8 @@ class LeaseKeeper:
         self._round: deque[LeaseHolder] = deque()
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
+        self.kept_until_ns = 0
+        """Until then at the least what earlier epochs left stays open."""
         self.recovered = False
         """Whether all that earlier epochs left is booked, and their leases were handed to `inherit`."""
 

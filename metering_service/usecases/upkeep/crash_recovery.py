@@ -81,6 +81,7 @@ class CrashRecovery:
         self._has_found_rechecks = node.epoch == 1
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
+        keeper.kept_until_ns = self._due_ns
 
     async def find_left(self) -> None:
         """Find what was left."""

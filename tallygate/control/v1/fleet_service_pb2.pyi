@@ -135,6 +135,7 @@ class NodeHello(_message.Message):
     METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     CARETAKER_FIELD_NUMBER: _builtins.int
+    LEASES_KEPT_FOR_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name, `[a-z0-9][a-z0-9-]{0,62}`, unique in the fleet. Required."""
     epoch: _builtins.int
@@ -151,6 +152,12 @@ class NodeHello(_message.Message):
         every other node, the last exchange whose answer is on record.
         """
 
+    @_builtins.property
+    def leases_kept_for(self) -> _duration_pb2.Duration:
+        """How long from now on this epoch leaves the leases of those before it open, at the least: others may go on with their
+        requests meanwhile. At most 24 h. Absent: not known, or for no longer. That of an epoch's first hello counts.
+        """
+
     def __init__(
         self,
         *,
@@ -159,10 +166,11 @@ class NodeHello(_message.Message):
         metering_database_id: _builtins.str = ...,
         history: _abc.Iterable[Global___NodeMark] | None = ...,
         caretaker: _builtins.str = ...,
+        leases_kept_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leases_kept_for", b"leases_kept_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caretaker", b"caretaker", "epoch", b"epoch", "history", b"history", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caretaker", b"caretaker", "epoch", b"epoch", "history", b"history", "leases_kept_for", b"leases_kept_for", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,7 +774,10 @@ class LeaseAnswer(_message.Message):
     """The lease is settled for good; the node forgets it, and takes a new id when it needs one again."""
     @_builtins.property
     def accrues_after(self) -> _duration_pb2.Duration:
-        """For a rate: when the units needed will have accrued; absent where they never will, and for any other pot."""
+        """For a rate: when the units needed will have accrued; absent where they never will. For slots, where too few come
+        without those of silent nodes: when these come at the earliest, unless their node is heard again before, and a second
+        at least. Absent where others may end at any moment, where nobody knows, and for any other pot.
+        """
 
     def __init__(
         self,

@@ -158,5 +158,13 @@ def refused(principal: str) -> RefusedCalls:
 
 def test_a_hello_for_another_node_says_who_takes_it_over() -> None:
     """A node's own names nobody."""
-    assert encode_hello("node-a", 2, "database", (), "node-b").caretaker == "node-b"
+    assert encode_hello("node-a", 2, "database", (), caretaker="node-b").caretaker == "node-b"
     assert encode_hello("node-a", 2, "database", ()).caretaker == ""
+
+
+def test_a_hello_says_how_long_earlier_leases_stay_open() -> None:
+    """As long as it is not over."""
+    hello = encode_hello("node-a", 2, "database", (), leases_kept_ns=29_500_000_000)
+    assert (hello.leases_kept_for.seconds, hello.leases_kept_for.nanos) == (29, 500_000_000)
+    for over_ns in (999, 0, -1):
+        assert not encode_hello("node-a", 2, "database", (), leases_kept_ns=over_ns).HasField("leases_kept_for")

@@ -265,6 +265,29 @@ def test_slots_of_a_dead_node_come_back_when_its_requests_are_booked() -> None:
     assert not _allowed(other.ask("r7", 10))
 
 
+def test_a_request_is_told_when_slots_of_a_silent_node_come_back() -> None:
+    """As control has said, less what has passed since; once another node has one, nobody knows when that ends."""
+    fleet = Fleet("a", "b")
+    with_money(fleet, PLENTY)
+    put_rule(fleet, 1, metric=SLOTS)
+    granted(Caller(fleet, "a").ask("r1", 10))
+    fleet.run(ms=500)
+    fleet.crash("a")
+    fleet.control.returns_after_us["a"] = 30_000_000
+    other = Caller(fleet, "b")
+    other.ask("r2", 10)
+    fleet.run(ms=300)
+    denial = refused(other.client.said(1), Reason.BUDGET_CONTENDED)
+    assert (denial.retryable, denial.retry_after_ms) == (True, 30_000)
+    fleet.run(ms=400)
+    assert refused(other.ask("r3", 10), Reason.BUDGET_CONTENDED).retry_after_ms == 29_300
+    put_rule(fleet, 2, metric=SLOTS)
+    fleet.run(seconds=2)
+    granted(other.ask("r4", 10))
+    fleet.run(seconds=2)
+    assert refused(other.ask("r5", 10), Reason.CONCURRENCY).retry_after_ms == 1_000
+
+
 def _allowed(decision: Decision | None) -> bool:
     return decision is not None and decision.allowed
 

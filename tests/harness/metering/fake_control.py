@@ -15,6 +15,7 @@ from control_service.domain.limit import FOR_EVER, LimitPotKey
 from control_service.domain.pot import Pot, PotKey, Quantity, Uncapped
 from control_service.domain.rate_pot import RatePot
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
+from control_service.domain.slot_return import SlotsOnLease, first_return_us
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.api_key import ApiKey, KeyState, ModelMeaning
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -41,6 +42,8 @@ class Control:
         self.leases: dict[str, Lease] = {}
         self.nodes: dict[str, tuple[int, int]] = {}
         """Of each node: its epoch, and when it was heard of last."""
+        self.returns_after_us: dict[str, int] = {}
+        """Of nodes that are silent: when their slots come back at the earliest."""
         self.closed_below_epoch: dict[str, int] = {}
         self.spent: defaultdict[PotKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
@@ -268,6 +271,13 @@ class Control:
         accrues_us = None
         if isinstance(pot, (Bucket, RatePot)) and work.falls_short:
             accrues_us = pot.accrues_after_us(work.statement.needed_units - lease.free_units)
+        elif lease.kind is control_pot.PotKind.SLOTS and work.falls_short:
+            on_lease = [
+                SlotsOnLease(one.outstanding_units, self.returns_after_us.get(one.node))
+                for one in self.leases.values()
+                if one.pot == lease.pot
+            ]
+            accrues_us = first_return_us(pot.available_units, on_lease)
         return LeaseAnswer(
             lease.lease_id,
             lease.granted_units,

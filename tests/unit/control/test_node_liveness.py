@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, registered
+from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, Node, registered
 from control_service.usecases.fleet.node_liveness import OBSERVATION_GAP_MAX_NS, NodeLiveness
 from tallygate._server.clock import ManualClock
 
@@ -85,3 +85,68 @@ def test_a_long_gap_between_looks_counts_as_a_short_one(liveness: NodeLiveness, 
     liveness.observe([NODE])
     assert liveness.is_live(NODE)
     assert liveness.suspects() == []
+
+
+SECOND_US = 1_000_000
+KEPT_US = 29_500_000
+
+
+def after(liveness: NodeLiveness, clock: ManualClock, *rows: Node, seconds: int) -> NodeLiveness:
+    """So long these rows are what is read, twice a second."""
+    for _ in range(2 * seconds):
+        clock.advance(us=SECOND_US // 2)
+        liveness.observe(rows)
+    return liveness
+
+
+def test_leases_of_a_silent_node_come_back_a_window_after_it_was_heard(
+    liveness: NodeLiveness, clock: ManualClock
+) -> None:
+    """Nothing is said of a live one. What came between two looks may have come right after the first."""
+    heard = replace(NODE, heard_count=2)
+    assert after(liveness, clock, heard, seconds=3).returns_after_us(heard, 1) is None
+    clock.advance(us=SECOND_US // 2)
+    liveness.observe([heard])
+    assert liveness.returns_after_us(heard, 1) == 30_000_000 - 3_500_000
+    assert liveness.returns_after_us(replace(heard, heard_count=3), 1) is None
+    assert after(liveness, clock, heard, seconds=26).returns_after_us(heard, 1) == SECOND_US // 2
+    assert after(liveness, clock, heard, seconds=9).returns_after_us(heard, 1) == 0
+
+
+def test_leases_of_an_earlier_epoch_come_back_when_its_next_one_has_said(
+    liveness: NodeLiveness, clock: ManualClock
+) -> None:
+    """Whether the new one is live or not; its own may come back at any moment."""
+    clock.advance(us=SECOND_US // 2)
+    new = registered(NODE, "node-a", 2, 0, KEPT_US)
+    assert liveness.returns_after_us(new, 1) is None
+    liveness.observe([new])
+    assert liveness.returns_after_us(new, 1) == KEPT_US - SECOND_US // 2
+    assert liveness.returns_after_us(new, 2) is None
+    heard = new
+    for _ in range(10):
+        heard = registered(heard, "node-a", 2, 0, 1)
+        after(liveness, clock, heard, seconds=1)
+    assert liveness.returns_after_us(heard, 1) == KEPT_US - 10_500_000
+    assert after(liveness, clock, heard, seconds=20).returns_after_us(heard, 1) == 30_000_000 - 21_000_000
+
+
+def test_a_process_that_has_just_started_does_not_know_when_leases_come_back(
+    liveness: NodeLiveness, clock: ManualClock
+) -> None:
+    """When a node was heard last, or its epoch began, was before; of a node that came since it knows."""
+    new, old = replace(NODE, epoch=2, leases_kept_us=KEPT_US), NODE
+    assert after(liveness, clock, old, seconds=5).returns_after_us(old, 1) is None
+    fresh = NodeLiveness(clock)
+    assert after(fresh, clock, new, seconds=5).returns_after_us(new, 1) is None
+    other = replace(new, name="node-b")
+    after(fresh, clock, new, other, seconds=1)
+    assert fresh.returns_after_us(other, 1) == KEPT_US - SECOND_US
+    assert fresh.returns_after_us(replace(other, name="node-c"), 1) is None
+
+
+def test_an_epoch_that_says_nothing_promises_nothing(liveness: NodeLiveness, clock: ManualClock) -> None:
+    """As nodes did before there was a word for it."""
+    new = registered(NODE, "node-a", 2, 0)
+    after(liveness, clock, new, seconds=1)
+    assert liveness.returns_after_us(new, 1) is None

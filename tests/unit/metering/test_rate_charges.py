@@ -59,7 +59,9 @@ def lease_of(rule: RateRule, granted: int, *, available: int = 0) -> RateLease:
     return lease
 
 
-def answer(lease: RateLease, granted: int, available: int, *, now_ns: int = NOW_NS) -> None:
+def answer(
+    lease: Lease, granted: int, available: int, *, now_ns: int = NOW_NS, accrues_after_ms: int | None = None
+) -> None:
     lease.demand.need(1)
     statement = lease.statement(now_ns, idle=False)
     assert statement is not None
@@ -71,7 +73,7 @@ def answer(lease: RateLease, granted: int, available: int, *, now_ns: int = NOW_
         recalling=False,
         available_units=available,
         leased_elsewhere_units=0,
-        accrues_after_ms=None,
+        accrues_after_ms=accrues_after_ms,
         closed=False,
     )
     lease.answered(statement, told, now_ns, now_ns)
@@ -275,15 +277,20 @@ def test_what_never_fits_is_denied_for_good() -> None:
 
 
 def test_slots_of_a_lost_node_are_contended() -> None:
-    """Whether its requests still run, only time tells; all others are simply in use."""
-    slots = slots_of(SLOTS, 0)
-    confirm_empty(slots.mine)
-    lack = definite(lacks(RateCharges(Pots(), [slots]), Counted()), NOW_NS)
-    assert lack is not None
-    assert lack.denial("r1", NOW_NS, 7).reason is Reason.CONCURRENCY
-    slots.mine.accrues_after_ms = 42_000
-    denial = lack.denial("r1", NOW_NS, 7)
-    assert (denial.reason, denial.retry_after_ms) == (Reason.BUDGET_CONTENDED, 42_000)
+    """Whether its requests still run, only time tells, which passes; all others are simply in use."""
+    slots, rate = slots_of(SLOTS, 0), lease_of(REQUESTS, 0)
+    for lease in (slots.mine, rate):
+        confirm_empty(lease)
+    found = lacks(RateCharges(Pots(rate), [slots]), Counted())
+    assert {lack.denial("r1", NOW_NS, 7).reason for lack in found} == {Reason.CONCURRENCY, Reason.REQUEST_RATE}
+    for said_ms, later_ms, wait_ms in ((42_000, 0, 42_000), (42_000, 900, 41_100), (1_200, 900, 1_000)):
+        answer(slots.mine, 0, 0, accrues_after_ms=said_ms)
+        now_ns = NOW_NS + later_ms * 1_000_000
+        denial = found[-1].denial("r1", now_ns, 7)
+        assert (denial.reason, denial.retry_after_ms) == (Reason.BUDGET_CONTENDED, wait_ms)
+        assert definite(found, now_ns) is found[-1 if wait_ms > 1_000 else 0]
+    answer(slots.mine, 0, 0)
+    assert {lack.denial("r1", NOW_NS, 7).reason for lack in found} == {Reason.CONCURRENCY, Reason.REQUEST_RATE}
 
 
 def test_a_dry_run_says_what_it_would_deny() -> None:
