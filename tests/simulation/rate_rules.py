@@ -168,6 +168,7 @@ class RateRules:
                 available = row["level_parts"] // row["period_ms"]
                 most = max(row["burst_units"], out)
                 world.check(available + out <= most, f"{uid}: {available} available, {out} on lease, at most {most}")
+        world.slot_returns.check()
 
     def begun(self, node: "Node", request: Request) -> None:
         """A node has let a new request begin: there was room for it, whatever node had the others."""
@@ -203,13 +204,25 @@ class RateRules:
         assert lease.limit_pot is not None
         uid = lease.limit_pot.limit_uid
         most = self._slots[uid] = max(slots.rule.limit_units, self._slots.get(uid, 0))
-        rows = world.metering.rows("SELECT service, request_id, pots FROM requests WHERE state = 'open'")
-        running = {(row["service"], row["request_id"]) for row in rows if uid in row["pots"]}
+        # A part that nobody had authorised has no name, and no slot.
+        rows = world.metering.rows(
+            "SELECT service, request_id, node, epoch, pots FROM requests WHERE state = 'open' AND part <> ''"
+        )
+        running = {
+            (row["service"], row["request_id"]) for row in rows if uid in row["pots"] and not self._has_ended(row)
+        }
         running -= {(request.service, request.request_id), *self._beyond}
         if len(running) >= most and not world.people.are_forgotten and not world.lost_records:
             world.wrongs.append(
                 f"{request.request_id} begins beside {len(running)} others, {slots.rule.name} has {most}"
             )
+
+    def _has_ended(self, row: Any) -> bool:
+        """Whether its node has heard the end of a request on record, and its commit is on the way: its slot is free."""
+        process = self._world.nodes.get(row["node"])
+        node = process.assembly.node if process is not None and process.assembly is not None else None
+        service = node.services.get(row["service"]) if node is not None and node.epoch == row["epoch"] else None
+        return service is not None and row["request_id"] in service.finished
 
     def check_rest(self) -> None:
         """At rest nothing of a rule is on lease: no slot is lost, and none is held for a request that has ended."""

@@ -82,6 +82,7 @@ def simulate(
                 gatherings.watched(world),
                 key_checks.watched(world),
                 lease_rules.watched(world),
+                world.slot_returns.watched(),
             ):
                 world.run()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # any exception is a finding

@@ -292,6 +292,7 @@ class InferenceServer:
             job.is_final = decision.grant.is_final
         elif decision.verdict == decision_pb2.VERDICT_DENY:
             self.world.denials[reason] += 1
+            self.world.slot_returns.hear(decision)
             job.must_stop = True
             if job.asks and not job.begun and not job.finished:
                 job.denied, job.may_ask_again = True, decision.retryable

@@ -21,6 +21,7 @@ from tests.simulation.people import People
 from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
 from tests.simulation.servers import InferenceServer
+from tests.simulation.slot_returns import SlotReturns
 
 TROUBLE_S = (60.0, 110.0)
 """For so long things go wrong: at least, at most."""
@@ -84,6 +85,7 @@ class World:
         self.credentials = Credentials(self, are_shown=credentials)
         self.limits = Limits(self, are_set=limits)
         self.keys = Keys(self, are_shown=keys)
+        self.slot_returns = SlotReturns(self)
         self.restoring = False
         """A database is being put back to an older copy, and people have not recovered yet."""
         self.is_cut_off = False

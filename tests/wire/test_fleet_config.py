@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from control_service.api import fleet_servicer
 from control_service.usecases.fleet import config_feed
@@ -196,6 +197,8 @@ async def test_another_metering_database_is_refused(control: Control) -> None:
         pb.NodeHello(node="Node A", epoch=1, metering_database_id="db"),
         pb.NodeHello(node="node-a", epoch=0, metering_database_id="db"),
         pb.NodeHello(node="node-a", epoch=1),
+        pb.NodeHello(node="node-a", epoch=1, metering_database_id="db", leases_kept_for=Duration(seconds=-1)),
+        pb.NodeHello(node="node-a", epoch=1, metering_database_id="db", leases_kept_for=Duration(seconds=86_401)),
     ],
 )
 async def test_a_malformed_hello_is_refused(control: Control, hello: pb.NodeHello) -> None:
