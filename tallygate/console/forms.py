@@ -29,6 +29,7 @@ _AMOUNT: Final = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
 _INT64_MAX: Final = 2**63 - 1
 _INT32_MAX: Final = 2**31 - 1
 _LENGTH_S_MAX: Final = 10**10
+_UNITS_S: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DECIMALS: Final = 9
 
 
@@ -106,13 +107,21 @@ class Form:
         return [int(one) for one in found]
 
     def length(self, name: str, unit_s: int = 1) -> Duration | None:
-        """A length of time in whole units of so many seconds; None where nothing was typed. Raises FieldError."""
-        if not self.text(name):
+        """A length of time in whole units of so many seconds, or in the one that is typed behind it, such as 36h.
+
+        None where nothing was typed. Raises FieldError.
+        """
+        typed = self.text(name)
+        if not typed:
             return None
-        count = self.number(name)
-        if not 0 <= count * unit_s <= _LENGTH_S_MAX:
+        if unit := _UNITS_S.get(typed[-1]):
+            typed, unit_s = typed[:-1].strip(), unit
+        count = _joined(typed)
+        if not _NUMBER.fullmatch(count):
+            raise FieldError(name, f"{self.text(name)!r} is no length of time; write it as 90d, 12h, 15m or 30s.")
+        if not 0 <= int(count) * unit_s <= _LENGTH_S_MAX:
             raise FieldError(name, f"{self.text(name)!r} is too long, or less than nothing.")
-        return Duration(seconds=count * unit_s)
+        return Duration(seconds=int(count) * unit_s)
 
     def nanos(self, name: str) -> int | None:
         """An amount of money in nanos, exact; None where nothing was typed. Raises FieldError."""

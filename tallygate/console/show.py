@@ -86,6 +86,13 @@ def duration(length: Duration) -> str:
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
+def typed_length(length: Duration) -> str:
+    """A length of time as it is typed into a field of days: a number of these, or one with its unit behind it."""
+    seconds = length.seconds
+    scale, unit = next((one for one in _LENGTHS if seconds % one[0] == 0), _LENGTHS[-1])
+    return f"{seconds // scale}{'' if unit == 'day' else unit[0]}" if seconds else ""
+
+
 def enum_name(message: Message, field: str) -> str:
     """The name of a field's value without what all names of its enum begin with: `PAY_AS_YOU_GO`."""
     return _name(message, field, getattr(message, field))

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from tallygate._access.permission import Permission
 from tallygate._wire.amounts import units_text
+from tallygate.console import show
 from tallygate.console.forms import Form
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
@@ -124,10 +125,9 @@ def _said(form: Form) -> dict[str, Any]:
 
 
 def _typed_trial(model: Model) -> tuple[str, str]:
-    """Quota and days of its trial, as they are typed; no days where these are not whole."""
-    quota, seconds = model.trial_offer.quota_tokens, model.trial_offer.valid_for.seconds
-    days = str(seconds // DAY_S) if seconds and seconds % DAY_S == 0 else ""
-    return str(quota) if quota else "", days
+    """Quota and length of its trial, as they are typed."""
+    quota = model.trial_offer.quota_tokens
+    return str(quota) if quota else "", show.typed_length(model.trial_offer.valid_for)
 
 
 def _trial(form: Form) -> TrialOffer | None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tallygate._access.permission import Permission
 from tallygate.console import show
 from tallygate.console.currency import currency_of
+from tallygate.console.forms import FieldError
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
 from tallygate.console.reads import read_teams
@@ -20,6 +21,7 @@ from tallygate.console.routes import at
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import api_key_pb2
 from tallygate.control.v1 import key_service_pb2 as pb
+from tallygate.control.v1.api_key_config_pb2 import ModelRoute
 from tallygate.control.v1.api_key_pb2 import ApiKey
 from tallygate.control.v1.key_service_pb2_grpc import KeyServiceStub
 from tallygate.metering.v1.usage_service_pb2 import QueryUsageRequest, QueryUsageResponse
@@ -79,6 +81,7 @@ async def create(visit: Visit) -> Response:
         team=form.text("team"),
         owner=form.text("owner"),
         scope=_scope(visit),
+        routes=_routes(visit),
         networks=_networks(visit),
         expire_time=form.time("expire_time"),
         temporary_for=form.length("temporary_for", HOUR_S),
@@ -102,6 +105,7 @@ async def edit(visit: Visit) -> Response:
         name=_key_name(visit),
         display_name=form.text("display_name") if form.changed("display_name") else None,
         scope=_scope(visit) if form.changed("scope.services") or form.changed("scope.models") else None,
+        routes=_routes(visit) if form.changed("routes.routes") else None,
         networks=_networks(visit) or api_key_pb2.KeyNetworks() if form.changed("networks.networks") else None,
         expire_time=end,
         clear_expire_time=end is None and form.changed("expire_time"),
@@ -144,10 +148,29 @@ def _scope(visit: Visit) -> api_key_pb2.KeyScope:
     services, models = visit.form.lines("scope.services"), visit.form.lines("scope.models")
     return api_key_pb2.KeyScope(
         all_services=not services,
-        services=[one if "/" in one else f"{visit.account}/services/{one}" for one in services],
+        services=[_service(visit, one) for one in services],
         all_models=not models,
-        models=[one if one.startswith("models/") else f"models/{one}" for one in models],
+        models=[_model(one) for one in models],
     )
+
+
+def _routes(visit: Visit) -> api_key_pb2.KeyRoutes:
+    """Which service a model leads to, a line each. Raises FieldError."""
+    routes = []
+    for line in visit.form.lines("routes.routes"):
+        model, _, service = (part.strip() for part in line.partition("="))
+        if not model or not service:
+            raise FieldError("routes.routes", f"{line!r} is no route; write MODEL = SERVICE, such as llama = chat.")
+        routes.append(ModelRoute(model=_model(model), service=_service(visit, service)))
+    return api_key_pb2.KeyRoutes(routes=routes)
+
+
+def _service(visit: Visit, text: str) -> str:
+    return text if "/" in text else f"{visit.account}/services/{text}"
+
+
+def _model(text: str) -> str:
+    return text if text.startswith("models/") else f"models/{text}"
 
 
 def _networks(visit: Visit) -> api_key_pb2.KeyNetworks | None:

@@ -152,3 +152,21 @@ async def test_a_key_is_disabled_enabled_and_deleted(stage: Stage) -> None:
     assert (await key_of(stage)).HasField("delete_time")
     assert f'href="{KEY}/edit"' not in (await browser.get(KEY)).text
     assert (await browser.submit(f"{KEY}/delete")).status_code in (404, 409)
+
+
+async def test_routes_of_a_key_are_typed_and_changed(stage: Stage) -> None:
+    """A line each; what is left alone stays, and what is no route is said beside the field."""
+    await stage.control.create_service("accounts/acme/services/chat")
+    browser = await stage.signed_in()
+    await create(browser, **{"routes.routes": "llama = chat\n"})
+    (route,) = (await key_of(stage)).routes.routes
+    assert (route.model, route.service) == ("models/llama", "accounts/acme/services/chat")
+    page = await browser.get(f"{KEY}/edit")
+    assert "\nllama = chat</textarea>" in page.text
+    for typed, said in (("llama", "is no route; write MODEL = SERVICE"), ("llama = nothing", "routes.routes-said")):
+        refused = await browser.submit(f"{KEY}/edit", **{"routes.routes": typed})
+        assert (refused.status_code, said in refused.text) == (400, True), refused.text
+    await browser.submit(f"{KEY}/edit", **{"display_name": "App", "routes.routes": "llama = chat"})
+    assert len((await key_of(stage)).routes.routes) == 1
+    await browser.submit(f"{KEY}/edit", **{"routes.routes": ""})
+    assert not (await key_of(stage)).routes.routes

@@ -240,9 +240,13 @@ async def test_a_model_is_created_changed_and_retired(stage: Stage) -> None:
         catalog_service_pb2.UpdateModelRequest(name="models/qwen", trial_offer=hours)
     )
     form = await browser.get(edit)
-    assert "Now: 90 minutes." in form.text
-    await browser.send(edit, form, **{"trial_offer.quota_tokens": "70"})
+    assert re.search(r'name="trial_offer.valid_for" type="text" value="90m"', form.text)
+    await browser.send(edit, form, **{"trial_offer.quota_tokens": "70", "trial_offer.valid_for": "90m"})
     assert (await model_of(stage, "models/qwen")).trial_offer == hours
+    await browser.submit(edit, **{"trial_offer.quota_tokens": "70", "trial_offer.valid_for": "36h"})
+    assert (await model_of(stage, "models/qwen")).trial_offer.valid_for.seconds == 36 * 3_600
+    refused = await browser.submit(edit, **{"trial_offer.quota_tokens": "70", "trial_offer.valid_for": "1.5d"})
+    assert "is no length of time; write it as 90d, 12h, 15m or 30s." in refused.text
     await browser.submit(f"{CATALOGUE}/qwen/retire")
     assert "Retired" in (await browser.get(f"{CATALOGUE}/qwen")).text
     await browser.submit(f"{CATALOGUE}/qwen/restore")
