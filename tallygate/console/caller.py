@@ -42,6 +42,11 @@ class Caller:
     accounts: tuple[Account, ...] = ()
     has_more_accounts: bool = False
 
+    @property
+    def is_person(self) -> bool:
+        """Whether they have tokens of their own."""
+        return self.member.startswith("person:")
+
     def may(self, permission: Permission, account_id: str = "", team_id: str = "") -> bool:
         """Whether they have the permission there or on something within; without an account, on the platform."""
         scope = Scope(account_id, team_id) if account_id else PLATFORM

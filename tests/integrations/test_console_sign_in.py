@@ -1,5 +1,6 @@
 """A person signs in to the console at a real provider's pages, and an attempt is good in one browser, once."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +209,33 @@ async def test_nobody_is_led_to_a_sign_in_while_control_is_away(app: Any, provid
         assert "data-retry" in alone.text
         assert f'value="{page}"' in alone.text
     assert (await browser.get("/sign-in/oidc", params=address)).headers["location"].startswith(provider.url)
+
+
+async def test_a_person_has_tokens_of_their_own(app: Any, provider: OidcProvider) -> None:
+    """Made, rotated, disabled and deleted in pages; the secret is shown once, and signs in."""
+    browser = Browser(app)
+    await browser.get(await at_the_provider(await begun(browser, provider)))
+    assert 'href="/my-tokens"' in (await browser.get("/my-tokens")).text
+    made = await browser.submit("/my-tokens/create", display_name="For scripts", valid_for="36h")
+    secret = re.search(r'<pre id="secret" tabindex="0">([^<]+)</pre>', made.text)
+    assert secret is not None, made.text
+    page = await browser.get("/my-tokens")
+    assert secret[1] not in page.text
+    assert page.text.count("given for a sign-in") == 1
+    (token,) = re.findall(r'For scripts</th>.*?href="(/my-tokens/tokens/[^/]+)/rotate"', page.text, re.DOTALL)
+    other = Browser(app)
+    assert (await other.sign_in(secret[1])).status_code == 303
+    assert '<pre id="secret"' in (await browser.submit(f"{token}/rotate", overlap="0")).text
+    assert (await Browser(app).sign_in(secret[1])).status_code == 401
+    for step in ("disable", "enable", "delete"):
+        assert (await browser.submit(f"{token}/{step}")).headers["location"] == "/my-tokens"
+    assert "For scripts" not in (await browser.get("/my-tokens")).text
+
+
+async def test_a_program_has_no_tokens_of_its_own(app: Any) -> None:
+    """The page says where its are."""
+    browser = Browser(app)
+    await browser.sign_in(OPERATOR_TOKEN)
+    page = await browser.get("/my-tokens")
+    assert (page.status_code, "Only people" in page.text) == (200, True)
+    assert 'href="/my-tokens"' not in page.text
