@@ -71,12 +71,16 @@ class Guard:
         self._page_keys = page_keys
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None:
-        """Nothing to do: generated code adds the same methods one by one as well."""
+        """Nothing to do: generated code adds the same methods by name as well."""
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
-        """Add the methods of a service, by name."""
+        """Add the methods of a service, by name.
+
+        Not as registered methods: for each of these grpc.aio has a task that waits for the next call, and whenever a
+        call comes it walks through all of them.
+        """
         guarded = {name: self._guarded(handler, service_name, name) for name, handler in method_handlers.items()}
-        self._server.add_registered_method_handlers(service_name, guarded)
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service_name, guarded)])
 
     def _guarded(self, handler: Handler, service_name: str, name: str) -> Handler:
         kind, make = _kind_of(handler)
