@@ -41,7 +41,7 @@ def _options(module: str) -> str:
     """What a program says of its own options."""
     said = subprocess.run(
         [sys.executable, "-m", module, "--help"],
-        env=os.environ | {"COLUMNS": "100"},
+        env=os.environ | {"COLUMNS": "88"},
         check=True,
         capture_output=True,
         text=True,
