@@ -236,6 +236,7 @@ class Limits:
             # A budget that was made after a copy is none that control knows; what it had stands on leases alone.
             is_forgotten = world.people.are_forgotten or world.lost_records or (key not in pots and key[0] in deleted)
             world.check(is_forgotten or told == booked[key], f"{key}: spent {told}, records have {booked[key]}")
-            if key in pots and not pots[key]["soft"]:
+            # One that is deleted refuses nothing more, and what ran on counts.
+            if key in pots and not pots[key]["soft"] and key[0] not in deleted:
                 over = told - self._greatest.get(key, 0) - excess[key]
                 world.check(is_forgotten or over <= 0, f"{key}: {over} over all that it ever had")
