@@ -97,6 +97,8 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         InvalidRequestError: the account has no such team.
         RefusedError: ACCOUNT_CLOSED or MODEL_RETIRED.
     """
+    # First: it waits for whoever retires the model, who would not see this service, nor would the sweeper then.
+    config_version = await tx.next_config_version()
     model = await tx.models.get(new.model_id)
     await require_team(tx, account.account_id, new.team)
     policy = new.credential_policy
@@ -117,7 +119,7 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         credential_policy=policy,
         shared=new.shared,
         exempt_from_model_rules=new.exempt_from_model_rules,
-        config_version=await tx.next_config_version(),
+        config_version=config_version,
         model_retired=model.retired,
     )
     require_in_use(account, service)

@@ -1,8 +1,11 @@
 """Retired models and closed accounts: what stops, what is refused, what goes on, and how it is taken back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.actor import SYSTEM
 from control_service.domain.errors import Reason, RefusedError, StorageUnavailableError
@@ -17,6 +20,7 @@ from control_service.usecases.people.services import delete_service
 from control_service.usecases.upkeep import sweeper
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import DEFAULT, Desk
+from tests.harness.patience import until_found
 
 RETIRED, CLOSED = frozenset({StopReason.MODEL_RETIRED}), frozenset({StopReason.ACCOUNT_CLOSED})
 
@@ -218,3 +222,24 @@ async def test_a_retirement_while_the_sweeper_is_at_the_model_is_worked_through(
     for _ in range(2):
         await kit.sweeper.tick()
     assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
+
+
+async def test_nothing_is_begun_while_a_model_is_retired(desk: Desk, engine: AsyncEngine) -> None:
+    """A creation that comes before the retirement is committed waits for it, and is refused then."""
+
+    async def waits() -> bool:
+        if engine.dialect.name == "sqlite":
+            return True
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(text(waiting)))
+
+    async with desk.database.writing() as tx:
+        await tx.lock_globals()
+        await set_retired(tx, "llama", Act(desk.now_us, SYSTEM, str), retired=True)
+        creating = asyncio.create_task(desk.create("late"))
+        await until_found(waits)
+    with pytest.raises(RefusedError, match="retired"):
+        await creating
