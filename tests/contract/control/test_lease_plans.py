@@ -21,18 +21,19 @@ def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 async def test_open_leases_are_found_by_indexes_of_open_ones(engine: AsyncEngine) -> None:
-    """Those of a pot that falls short, of a node that is gone, and of a former epoch."""
+    """Those of a pot that falls short, of slots that are out, of a node that is gone, and of a former epoch."""
     database = SqlDatabase(engine)
     with recorded(engine) as statements:
         async with database.reading() as tx:
             await tx.leases.with_free_units([PotKey.of_limit(KEY, PotKind.BUDGET_TOKENS)])
             await tx.leases.with_free_units([PotKey.of("acme", "uid", PotKind.TRIAL)])
             await tx.leases.with_free_units([PotKey.of("acme", "", PotKind.MONEY)])
+            await tx.leases.open_of_limits([KEY])
             await tx.leases.left_behind("node-a", 2, [("acme", "uid")], [("acme", "budget")])
             await tx.leases.open_below("node-a", 2, 10)
             await tx.leases.held("acme")
     found = [plan.partition(": ")[0] for plan in await plans(engine, statements)]
-    assert len(found) == 7
+    assert len(found) == 8
     assert [plan for plan in found if "USING INDEX ix_leases_open" not in plan] == []
 
 
