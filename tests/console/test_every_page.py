@@ -22,10 +22,17 @@ WIDER_PX = "() => document.documentElement.scrollWidth - document.documentElemen
 UNLOCAL = """() => [...document.querySelectorAll('time')]
     .filter(one => !one.dataset.local || !one.title.endsWith('UTC')).length"""
 
+HIDDEN_ENTRY = """() => [...document.querySelectorAll('nav.side [aria-current]')].filter(one => {
+    const place = one.getBoundingClientRect();
+    return place.left < 0 || place.right > document.documentElement.clientWidth;
+}).length"""
+
 
 async def look_at(visitor: Visitor, path: str, status: int = 200, looks: Looks = LOOKS) -> None:
     """At a page, as everybody who may come: by all rules, and for another look by those that depend on it."""
+    await visitor.page.set_viewport_size({"width": looks[-1][1], "height": 900})
     assert await visitor.go(path) == status
+    assert await visitor.page.evaluate(HIDDEN_ENTRY) == 0, f"the navigation hides where {path} is"
     rules: Sequence[str] = ()
     for scheme, width in looks:
         await visitor.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

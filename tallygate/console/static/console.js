@@ -236,5 +236,7 @@ function retry() {
 
 localTimes(document);
 restoreTyped();
+// On a narrow screen the navigation is one line, which may begin far before the page that is shown.
+document.querySelector("nav.side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 for (const element of document.querySelectorAll("[data-live]")) keepLive(element);
 if (document.querySelector("[data-retry]")) setTimeout(retry, RETRY_MS);
