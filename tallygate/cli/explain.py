@@ -48,7 +48,7 @@ def explain(
         out.print(request_table(parts))
     if denials:
         out.print("Denied", style="dim")
-        out.print(_denials_table(denials))
+        out.print(denials_table(denials))
     since = [f"{address} since {time_text(answer.denials_known_since_time)}" for address, answer in answers.items()]
     if not parts and not denials:
         fail(
@@ -67,9 +67,10 @@ def _as_json(answer: usage_service_pb2.ExplainRequestResponse) -> dict[str, obje
     return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:
+def denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:
+    """Denials, each with the address of the node that remembers it."""
     return table(
-        ("denied", "service", "reason", "why", "what was left", "key", "by node"),
+        ("denied", "service", "reason", "why", "what was left", "worth another attempt", "key", "by node"),
         (
             (
                 time_text(denial.deny_time),
@@ -77,12 +78,20 @@ def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]])
                 decision_pb2.DecisionReason.Name(denial.decision.reason).removeprefix("DECISION_REASON_"),
                 denial.key_problem or denial.decision.message,
                 _left(denial.decision),
+                _again(denial.decision),
                 denial.credential,
                 address,
             )
             for address, denial in denials
         ),
     )
+
+
+def _again(decision: decision_pb2.Decision) -> str:
+    """Whether to send the request again, and when."""
+    if not decision.retryable:
+        return "no"
+    return f"after {decision.retry_after.ToMilliseconds() / 1_000:g} s" if decision.HasField("retry_after") else "yes"
 
 
 def _left(decision: decision_pb2.Decision) -> str:

@@ -7,8 +7,10 @@ import pytest
 import pytest_asyncio
 
 from metering_service.domain.cut import Cut
-from metering_service.domain.decision import Decision, Reason
+from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.denial_log import Denial
+from metering_service.domain.rate_rule import RateMetric, RateRule
+from metering_service.domain.rate_status import RateStatus
 from tallygate.metering.v1.usage_service_pb2 import GetRequestUsageRequest
 from tests.harness.console.console_harness import NOWHERE, site_of
 from tests.harness.console.metered_stage import AS_OPERATOR, MeteredStage, metered_stage, rows_of
@@ -36,6 +38,9 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Meter
         decision = Decision("denied", Reason.BALANCE_INSUFFICIENT, remaining_tokens=7, remaining_nanos=12_345)
         _, second = stage.nodes.values()
         second.denials.note(Denial(SERVICE, "red", "key-1", NOON_US + 5_000_000, decision))
+        rule = RateRule("accounts/acme/rateRules/fair", SERVICE, RateMetric.REQUESTS, 60, 60_000, 60)
+        waits = deny("denied", Reason.REQUEST_RATE, retry_after_ms=26_100, rate=RateStatus(rule, 0, 60_000))
+        second.denials.note(Denial(SERVICE, "red", "", NOON_US + 6_000_000, waits))
         yield stage
 
 
@@ -80,6 +85,8 @@ async def test_a_denial_is_told_by_the_node_that_remembers_it(stage: MeteredStag
     assert "Balance insufficient" in page.text
     assert "7 tokens were left" in page.text
     assert 'value="12345"' in page.text
+    assert "<code>fair</code> lets 60 requests in 1 minute pass; 0 were left" in page.text
+    assert "Worth another attempt after 26 seconds." in page.text
 
 
 async def test_nothing_known_is_said_and_nothing_typed_is_asked_for(stage: MeteredStage) -> None:
