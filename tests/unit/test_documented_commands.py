@@ -94,9 +94,11 @@ def read(command: Any, name: str, words: list[str], parent: Any, environment: Ma
 
 
 def does_something(command: Any, words: list[str]) -> bool:
-    """Whether reading the words would: options such as `--version` and `--install-completion` are done at once."""
+    """Whether reading the words would: options such as `--help` and `--install-completion` are done at once."""
     parameters = command.get_params(typer.Context(command))
     at_once = {option for parameter in parameters if parameter.is_eager for option in parameter.opts}
+    if hasattr(command, "commands") and words[:1] != ["--help"]:
+        at_once.discard("--help")  # of a command within, which is looked for first
     return not at_once.isdisjoint(words)
 
 
@@ -132,11 +134,15 @@ def test_there_are_commands_to_read() -> None:
         ("Use `tallygate account creat ACCOUNT`.", "No such command"),
         ("Use `tallygate account create\n--colour`.", "No such option"),
         ("Use `tallygate metering serve --colour`.", "no option --colour"),
+        ("Use `tallygate accuont create --help`.", "No such command"),
     ],
 )
 def test_a_wrong_command_is_found(wrong: str, problem: str) -> None:
     """Each kind of mistake is one problem, beside commands that are right."""
-    right = "Use `tallygate account create ACCOUNT`.\n\n```\ntallygate account create acme | cat\n```\n"
+    right = (
+        "Use `tallygate account create ACCOUNT`, or `tallygate account create --help`.\n\n"
+        "```\ntallygate account create acme | cat\n```\n"
+    )
     assert page_problems(right) == []
     (found,) = page_problems(right + wrong)
     assert problem in found
