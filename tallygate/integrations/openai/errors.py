@@ -45,6 +45,8 @@ class _Meaning:
 _NO_FUNDS = _Meaning(402, "insufficient_quota")
 _FORBIDDEN = _Meaning(403, "permission_denied")
 _UNKNOWN_KEY = _Meaning(401, "authentication_error", "invalid_api_key")
+_CONTENDED_SLOTS = _Meaning(429, "requests", limits="requests")
+"""Meaning of BUDGET_CONTENDED where a rule of requests at once refused: a silent node has what is left of it."""
 _TRY_AGAIN = _Meaning(503, "service_unavailable")
 _OURS = _Meaning(500, "server_error")
 """Fault of the service, about which its client can do nothing."""
@@ -113,7 +115,7 @@ def refusal(error: MeteringError, *, leaves_model_open: bool = False) -> ErrorRe
     """The response to a request that may not run. `leaves_model_open`: neither a model nor a service was named."""
     if leaves_model_open and error.reason == "INVALID_REPORT":
         return bad_request("The request names no model, and the API key is for several: say which one.", "model")
-    meaning = MEANINGS.get(error.reason) or _unknown(error.reason)
+    meaning = _meaning(error)
     retryable = error.retryable or meaning.status == _TRY_AGAIN.status
     retry_after_ms = (error.retry_after_ms or _RETRY_AFTER_MS) if retryable else 0
     headers: Headers = []
@@ -240,6 +242,13 @@ def unmetered_gateway() -> ErrorResponse:
 def _printable(path: str) -> str:
     text = path[:_PATH_SHOWN]
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _meaning(error: MeteringError) -> _Meaning:
+    rate = error.denial.rate if isinstance(error, Denied) else None
+    if error.reason == "BUDGET_CONTENDED" and rate is not None:
+        return _CONTENDED_SLOTS
+    return MEANINGS.get(error.reason) or _unknown(error.reason)
 
 
 def _unknown(reason: str) -> _Meaning:

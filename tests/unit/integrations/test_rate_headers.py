@@ -82,3 +82,17 @@ def test_a_refusal_says_the_figures_of_the_callers_own_rule() -> None:
     assert "x-ratelimit-limit-requests" not in headers
     assert "999" not in " ".join(headers.values())
     assert headers["retry-after"] == "2"
+
+
+def test_slots_of_a_silent_node_are_requests_that_come_back() -> None:
+    """With the time that the denial says; what others hold of a payer or a budget is tokens."""
+    slots = replace(OWN, metric="CONCURRENT_REQUESTS", period_ms=None, remaining_units=0, reset_after_ms=None)
+    for rate, unit in ((slots, "requests"), (None, "tokens")):
+        denial = Denial("BUDGET_CONTENDED", "Others have it.", retryable=True, retry_after_ms=26_100, rate=rate)
+        response = refusal(Denied(denial))
+        headers = {name.decode(): value.decode() for name, value in response.headers}
+        assert (response.status, headers["retry-after"], headers["retry-after-ms"]) == (429, "27", "26100")
+        assert {name for name in headers if "ratelimit" in name} == {
+            f"x-ratelimit-remaining-{unit}",
+            f"x-ratelimit-reset-{unit}",
+        }
