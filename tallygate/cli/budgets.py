@@ -84,10 +84,6 @@ _UntilOption = Annotated[
 _ThresholdOption = Annotated[
     list[int] | None, typer.Option(metavar="PERCENT", help="An alert is sent at this percent; repeatable.")
 ]
-_SPENT_HINT = (
-    "It counts from now on. What was used before in its period counts with --spent-tokens or --spent-money; "
-    "UsageService says how much that is."
-)
 
 
 @app.command()
@@ -128,9 +124,10 @@ def create(
         idempotency_key=key_or_new(idempotency_key),
     )
     with control_channel(control) as channel:
-        _print(channel, _Stub(channel).CreateBudget(request, timeout=TIMEOUT_S), json=json)
+        made = _Stub(channel).CreateBudget(request, timeout=TIMEOUT_S)
+        _print(channel, made, json=json)
         if not (has_spent or each or json):
-            err.print(_SPENT_HINT)
+            err.print(spent_hint(made.budget.place))
 
 
 @app.command("list")
@@ -230,6 +227,24 @@ def _require_unit(channel: grpc.Channel, budget: str, units: set[budget_pb2.Budg
     request = limit_service_pb2.GetBudgetRequest(name=budget)
     if units != {_Stub(channel).GetBudget(request, timeout=TIMEOUT_S).budget.unit}:
         raise typer.BadParameter("the unit of a budget never changes: tokens stay tokens, and money stays money")
+
+
+def spent_hint(place: str) -> str:
+    """What the maker of a budget is told of what was used before, with the command that says how much it is."""
+    _, account, *more = place.split("/")
+    match more:
+        case ["services", service]:
+            whose = f"{account}/{service}"
+        case ["teams", team]:
+            whose = f"{account} --team {team}"
+        case ["keys", _]:
+            whose = f"{account} --by credential"
+        case _:
+            whose = account
+    return (
+        "It counts from now on. What was used before in its period counts in one that is made with --spent-tokens or "
+        f"--spent-money; `tallygate usage show {whose} --since MOMENT` says how much that is."
+    )
 
 
 def _print(channel: grpc.Channel, response: Any, *, json: bool) -> None:
