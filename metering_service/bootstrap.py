@@ -144,7 +144,7 @@ class _Program:
         self._diagnostics = FactsReader(engine, SystemClock(), compiled=IS_COMPILED, asks_for_proof=settings.auth)
         self._announced = False
         self._epochs = NodeMetrics()
-        self.metrics = ServiceMetrics(build_fields(compiled=IS_COMPILED), self._epochs.read)
+        self.metrics = ServiceMetrics(build_fields(compiled=IS_COMPILED), self._epochs.read, self._epochs.survey)
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailableError."""

@@ -1,21 +1,20 @@
-"""The metrics of a node: read off its parts at the moment of a scrape, on the event loop, in small steps."""
+"""The metrics of a node: read off its parts at the moment of a scrape, on the event loop."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
 from metering_service.api.meter_counts import MeterCounts
 from metering_service.assembly import Assembly
-from metering_service.domain.pot import PotKind
+from metering_service.lease_survey import NO_LEASES, LeaseSums, survey_leases
 from metering_service.usecases.commits.commit_counts import CommitCounts
 from metering_service.usecases.node import Node
-from metering_service.usecases.state.lease_holder import LeaseHolder
 from tallygate._server.metrics.families import counter, gauge, seconds, sizes
 
-STEP: Final = 2_000
-"""Number of services whose leases are looked at in one go; then decisions have a turn."""
+SURVEY_INTERVAL_S: Final = 10.0
+"""Interval of surveys of leases, beside the time that one takes: no scrape waits for a walk over all of them."""
 NS: Final = 1e9
 US: Final = 1e6
 
@@ -25,11 +24,24 @@ class NodeMetrics:
 
     def __init__(self) -> None:
         self._running: tuple[Assembly, MeterCounts] | None = None
+        self._leases = NO_LEASES
         self.fenced_count = 0
 
     def begin(self, assembly: Assembly, counts: MeterCounts) -> None:
         """An epoch begins."""
         self._running = assembly, counts
+        self._leases = NO_LEASES
+
+    async def survey(self) -> None:
+        """Surveys the leases of the epoch that runs until cancelled."""
+        while True:
+            running = self._running
+            if running is not None:
+                leases = await survey_leases(running[0].node.lease_index)
+                # Meanwhile another epoch may have begun.
+                if running is self._running:
+                    self._leases = leases
+            await asyncio.sleep(SURVEY_INTERVAL_S)
 
     async def read(self) -> Sequence[Metric]:
         """Those of the epoch that runs now; nothing of a node that has not begun one."""
@@ -42,7 +54,7 @@ class NodeMetrics:
             *_waiting(assembly.node),
             *_commits(assembly.committer.counts, assembly.node),
             *_control(assembly),
-            *await _leases(assembly.node),
+            *_leases(self._leases, assembly.node),
         ]
 
     def _epoch(self, assembly: Assembly) -> Sequence[Metric]:
@@ -114,41 +126,10 @@ def _control(assembly: Assembly) -> Sequence[Metric]:
     )
 
 
-async def _leases(node: Node) -> Sequence[Metric]:
-    totals = {kind: _Totals() for kind in PotKind}
-    holders = list(node.lease_index.holders.values())
-    for begin in range(0, len(holders), STEP):
-        if begin:
-            await asyncio.sleep(0)
-        _add(holders[begin : begin + STEP], totals)
-    numbers = {kind: total.number for kind, total in totals.items()}
-    held = {kind: total.held_units for kind, total in totals.items()}
-    free = {kind: total.had_units - total.held_units for kind, total in totals.items()}
+def _leases(leases: LeaseSums, node: Node) -> Sequence[Metric]:
     return (
-        gauge("tallygate_node_leases", "Leases that are open.", numbers, "kind"),
-        gauge("tallygate_node_lease_held_units", "Units that open requests hold.", held, "kind"),
-        gauge("tallygate_node_lease_free_units", "Units free; less than zero is a debt.", free, "kind"),
+        gauge("tallygate_node_leases", "Leases that are open.", leases.number, "kind"),
+        gauge("tallygate_node_lease_held_units", "Units that open requests hold.", leases.held_units, "kind"),
+        gauge("tallygate_node_lease_free_units", "Units free; less than zero is a debt.", leases.free_units, "kind"),
         counter("tallygate_node_lease_spent_units", "Units spent.", node.buffer.spent_units, "kind"),
     )
-
-
-class _Totals:
-    """Of the leases of one kind. `had_units`: those that are neither booked nor given back."""
-
-    __slots__ = ("had_units", "held_units", "number")
-
-    def __init__(self) -> None:
-        self.number = self.held_units = self.had_units = 0
-
-
-def _add(holders: Sequence[LeaseHolder], totals: Mapping[PotKind, _Totals]) -> None:
-    kind, total = PotKind.MONEY, totals[PotKind.MONEY]
-    for holder in holders:
-        leases = (*holder.leases.values(), *holder.draining) if holder.draining else holder.leases.values()
-        for lease in leases:
-            # An enum's hash and a property would be most of what a lease costs here.
-            if lease.kind is not kind:
-                kind, total = lease.kind, totals[lease.kind]
-            total.number += 1
-            total.held_units += lease.held
-            total.had_units += lease.granted + lease.refunded - lease.returned - lease.booked
