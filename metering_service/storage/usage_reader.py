@@ -28,7 +28,7 @@ class SqlUsageReader:
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
         """Read sums and denials with one statement each, and put them together by step and group."""
-        sql = UsageSql(query)
+        sql = UsageSql(query, is_sqlite=self._engine.dialect.name == "sqlite")
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
         async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
