@@ -272,12 +272,15 @@ class MeteringClient:
         failures = turn = 0
         while True:
             session.outbox.restart(session.requests.values())
+            session.cut_off = ""
             address = session.addresses[turn % len(session.addresses)]
             stream = MeterStream(address, session, self._channels)
             session.trouble = await stream.run()
             _log.log(logging.WARNING if stream.was_answered else logging.INFO, "Metering: %s", session.trouble)
             failures = 0 if stream.was_answered else failures + 1
             session.disconnects += stream.was_answered
+            if not stream.was_answered:
+                session.avoid(address)
             turn += 1
             wait_ms = full_jitter_ms(
                 failures, base_ms=settings.backoff_base_ms, cap_ms=settings.backoff_cap_ms, random=self._random_below

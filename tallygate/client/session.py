@@ -13,13 +13,17 @@ from tallygate.client.codec import decode_denial, decode_grant, decode_rate, dec
 from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
-from tallygate.client.state import FINISH, RequestState
+from tallygate.client.state import AUTHORIZE, FINISH, RequestState
 from tallygate.client.values import Grant
 from tallygate.metering.v1 import columns_pb2, decision_pb2, metering_service_pb2
 
 Verdict: TypeAlias = Literal["ALLOW", "DENY"]
 REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD", "UNKNOWN_SERVICE"})
 """Reasons of a denied finish whose counts were not taken; with any other, only the service may not go on."""
+CUT_OFF: Final = frozenset({"CONTROL_UNREACHABLE", "STORAGE_UNAVAILABLE"})
+"""Reasons of a node that could not tell, since something that it needs is away: another node may have it."""
+AVOIDED_NS: Final = 20_000_000_000
+"""Time for which a client goes to other nodes than one that was of no use, if there are any."""
 
 
 class Session:
@@ -60,6 +64,9 @@ class Session:
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
         self.disconnects = 0
+        self.cut_off = ""
+        """Reason for which the present stream is left for another node; empty while it is not."""
+        self._avoided_until_ns: dict[str, int] = {}
         self.verdicts: dict[tuple[str, str], int] = {}
         """Number of authorisations, by verdict and reason."""
         self.unusable: MeteringError | None = None
@@ -113,6 +120,12 @@ class Session:
         self.report(state)
         state.wake()
 
+    def avoid(self, address: str) -> bool:
+        """Goes to other nodes for a while; whether there is one of which nothing speaks against that."""
+        now_ns = self.monotonic_ns()
+        self._avoided_until_ns[address] = now_ns + AVOIDED_NS
+        return any(self._avoided_until_ns.get(other, now_ns) <= now_ns for other in self.addresses)
+
     def report(self, state: RequestState) -> None:
         """Queues the latest report of a request, and wakes the stream's writer."""
         self.outbox.queue(state)
@@ -158,6 +171,8 @@ class Session:
             denial = decode_denial(decision)
             if answers_finish:
                 state.finish_denial = denial
+            elif self._asks_another(state, denial):
+                return None
             else:
                 state.denial = denial
                 state.choose_road()
@@ -172,6 +187,14 @@ class Session:
         if decision.HasField("receipt"):
             state.receipt = decode_receipt(decision.receipt)
         return state
+
+    def _asks_another(self, state: RequestState, denial: Denial) -> bool:
+        """Whether a request that has not begun is not refused yet: this stream ends, and another node is asked."""
+        if denial.reason not in CUT_OFF or state.phase != AUTHORIZE or state.grant is not None:
+            return False
+        if not self.cut_off and self.avoid(self.connected_to):
+            self.cut_off = denial.reason
+        return bool(self.cut_off)
 
     def _raise_grants(self, grants: columns_pb2.GrantColumns) -> list[RequestState]:
         """Takes in grants that answer entries: valid as the stream says, for as long as it says so."""

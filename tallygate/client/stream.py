@@ -98,6 +98,8 @@ class MeterStream:
                     self.was_answered = True
                     self._session.connected_to = self._address
                     self._session.receive(response)
+                    if self._session.cut_off:
+                        return f"{self._address} could not decide: {self._session.cut_off}"
                     silence.reschedule(now() + self._silence_s)
         except TimeoutError:
             return f"{self._address} said nothing for {self._silence_s:g} s"
