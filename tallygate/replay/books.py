@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -87,15 +87,15 @@ class BookReader:
         ledger = await self._read_ledger()
         return Books(aggregates, leases, pots, ledger, running, held, unbalanced)
 
-    async def read_records(self, run_id: str) -> Figures:
-        """The records of one run's requests."""
+    async def read_records(self, run_id: str, withdrawn: Collection[str] = ()) -> Figures:
+        """The records of one run's requests; those that were withdrawn are in all sums but the number of requests."""
         sums = Receipts()
         ids: set[str] = set()
         async for record in self._records():
             if record.request_id.startswith(run_id):
                 ids.add(record.request_id)
                 sums.add(decode_receipt(record.receipt))
-        return replace(figures_of(sums), requests=len(ids), bookings=sums.count)
+        return replace(figures_of(sums), requests=len(ids.difference(withdrawn)), bookings=sums.count)
 
     async def _read_aggregates(self) -> tuple[Figures, int]:
         running = 0

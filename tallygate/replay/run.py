@@ -118,7 +118,7 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
         sources = _sources(tally, before, after, records=None)
         at_rest = not (after.running or after.held or differences(sources))
         if at_rest or time.monotonic() > deadline:
-            records = await _answered(partial(reader.read_records, plan.run_id), deadline)
+            records = await _answered(partial(reader.read_records, plan.run_id, tally.withdrawn), deadline)
             sources = _sources(tally, before, after, records=records)
             return Outcome(tally, tuple(sources), tuple(differences(sources)), _unrest(tally, after), wall_ns)
         await asyncio.sleep(_POLL_S)

@@ -61,9 +61,10 @@ class SimulatedServer:
     async def _serve(self, row: TraceRow) -> None:
         tally = self._tally
         tally.begun += 1
+        request_id = f"{self._run_id}{row.index:08d}"
         request = self._client.request(
             self._service,
-            request_id=f"{self._run_id}{row.index:08d}",
+            request_id=request_id,
             input_tokens=row.context_tokens,
             # A limit that its user might have set: the next power of two.
             max_output_tokens=1 << max(0, row.generated_tokens - 1).bit_length(),
@@ -75,6 +76,7 @@ class SimulatedServer:
             return
         except Unreachable as unreachable:
             tally.denials["UNREACHABLE"] += 1
+            tally.withdrawn.add(request_id)
             self._unreachable_in_a_row += 1
             if self._unreachable_in_a_row == _UNREACHABLE_MAX:
                 tally.gave_up = str(unreachable)

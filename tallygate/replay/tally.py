@@ -61,6 +61,8 @@ class Tally:
     allowed: int = 0
     denials: Counter[str] = field(default_factory=Counter)
     """Number of denied authorisations, by reason."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Ids of requests that no node answered in time. Where one had heard of it, there is a record of nothing used."""
     stops: Counter[str] = field(default_factory=Counter)
     """Number of requests that had to stop while they generated, by reason."""
     cut_short: int = 0

@@ -84,3 +84,4 @@ async def test_a_server_that_nobody_answers_gives_up() -> None:
 
     assert "127.0.0.1:1" in tally.gave_up
     assert tally.begun < 30
+    assert len(tally.withdrawn) == tally.denials["UNREACHABLE"] > 0
