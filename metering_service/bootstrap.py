@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sys
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -72,6 +73,8 @@ from tallygate.metering.v1 import (
 PROGRAM: Final = "metering service"
 DRAIN_S: Final = 3.0
 """Time that streams have to end by themselves when the node shuts down."""
+AGAIN_S: Final = 1.0
+"""Interval at which a node that is to come back asks its database again, which is away as well."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """Interval at which Python switches threads."""
 SERVICE_NAMES: Final = (
@@ -111,7 +114,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
         async with program.metrics.told(settings.telling, "tallygate-metering", settings.node_name):
             while not stop.is_set():
-                await program.run_epoch(stop)
+                try:
+                    await program.run_epoch(stop)
+                except StorageUnavailableError:
+                    if not program.has_served:
+                        raise
+                    await asyncio.sleep(AGAIN_S)
         if watching is not None:
             watching.cancel()
     except StorageUnavailableError as error:
@@ -142,7 +150,8 @@ class _Program:
         self._certificates = ServerCertificates(settings.tls) if settings.tls else None
         self._channels = channels_to(settings.control.split(","), settings.control_security)
         self._diagnostics = FactsReader(engine, SystemClock(), compiled=IS_COMPILED, asks_for_proof=settings.auth)
-        self._announced = False
+        self.has_served = False
+        """Whether an epoch of it has served: then it comes back by itself, whatever is away."""
         self._epochs = NodeMetrics()
         self.metrics = ServiceMetrics(build_fields(compiled=IS_COMPILED), self._epochs.read, self._epochs.survey)
 
@@ -169,7 +178,7 @@ class _Program:
             await self._run(assembly, caretaking, metering, server, stop)
         except NodeFencedError as error:
             self._epochs.fenced_count += 1
-            await self._judge(assembly, error)
+            await once_stored(partial(self._judge, assembly, error), stop)
             # Until then this node is of no use, and a new epoch of it would only fence the node that settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control, self._channels):
                 hint = "this node comes back when control can be reached"
@@ -278,8 +287,8 @@ class _Program:
         """A node serves once it has heard from the control service; from then on it goes on with what it has."""
         await assembly.link.up_to_date.wait()
         await readiness.look()
-        if not self._announced:
-            self._announced = True
+        if not self.has_served:
+            self.has_served = True
             announce(self._listen, self._tls.mtls_listen if self._tls else "")
         _log.info("serving", address=self._listen, epoch=assembly.node.epoch)
 
@@ -306,6 +315,20 @@ class _Program:
                 f"{node.epoch}, stops; give each node a name of its own with --node-name."
             ) from error
         _log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))
+
+
+async def once_stored(ask: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Asks, again and again while the database does not answer, unless `stop` is set.
+
+    A node may be fenced by way of control while it is cut off from its database, which alone says what became of it.
+    """
+    while not stop.is_set():
+        try:
+            await ask()
+        except StorageUnavailableError:
+            await asyncio.sleep(AGAIN_S)
+        else:
+            return
 
 
 def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:
