@@ -58,7 +58,7 @@ torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MIN
 upgrade: .venv/dev  ## a fleet upgraded under load from AGAINST=CHECKOUT of the version before, and back again: REQUESTS=2000
 	$(BIN)/python -m tests.upgrade --against $(or $(AGAINST),$(error Say AGAINST=CHECKOUT, of the version before)) --requests $(or $(REQUESTS),2000)
 
-drill: .venv/dev  ## a database taken away from a fleet under load: DRILL=failover|pooler|patroni-switch|patroni-kill REQUESTS=20000
+drill: .venv/dev  ## a database taken away from a fleet under load, or links cut: DRILL=failover|pooler|patroni-switch|patroni-kill|partitions REQUESTS=20000
 	$(RUN) -m tests.drills $(or $(DRILL),failover) --requests $(or $(REQUESTS),20000)
 
 bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, AGAINST=CHECKOUT, QUICK=1

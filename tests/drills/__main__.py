@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.drills.drills import Drilled, fail_over, patroni_kill, patroni_switch_over, pooler_restart
+from tests.drills.partitions import partitions, short_partition
 
 DRILLS: dict[str, Callable[[Path, Path, int], Awaitable[Drilled]]] = {
     "failover": fail_over,
     "pooler": pooler_restart,
     "patroni-switch": patroni_switch_over,
     "patroni-kill": patroni_kill,
+    "partitions": partitions,
+    "short-partition": short_partition,
 }
 
 
@@ -23,9 +26,8 @@ async def drill(name: str, request_count: int) -> bool:
     # Not in one that is closed to other users: under root PostgreSQL runs as another one.
     with tempfile.TemporaryDirectory(prefix="tallygate-drill-") as logs, tempfile.TemporaryDirectory() as directory:
         drilled = await DRILLS[name](Path(directory), Path(logs), request_count)
-    found = {**drilled.outcome.as_json(), "receipts_after_seconds": round(drilled.receipts_after_s, 1)}
-    sys.stdout.write(f"{json.dumps(found, indent=2)}\n")
-    return drilled.outcome.reconciled
+    sys.stdout.write(f"{json.dumps(drilled.as_json(), indent=2)}\n")
+    return drilled.is_well
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import asyncpg
 import psutil
 
 from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.hosts import Host
 
 with warnings.catch_warnings():
     # See tests/conftest.py.
@@ -33,23 +34,31 @@ USER = "embedded_postgres" if os.geteuid() == 0 else None
 
 @dataclass(eq=False)
 class PostgresServer:
-    """One server, on loopback; started again, it has its old port."""
+    """One server, on loopback or a host of its own; started again, it has its old port."""
 
     data: Path
     port: int
+    host: Host | None = None
 
     def url(self, database: str = "postgres") -> str:
         """Of one of its databases."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres@{self.place}/{database}"
 
     @property
     def place(self) -> str:
         """Its host and port, for URLs of several."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._address}:{self.port}"
+
+    @property
+    def _address(self) -> str:
+        return self.host.address if self.host is not None else "127.0.0.1"
 
     async def begin(self) -> None:
         """Make an empty one, and start it."""
         await _run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", str(self.data))
+        if self.host is not None:
+            with (self.data / "pg_hba.conf").open("a") as access:
+                access.write("host all all all trust\n")
         await self.start()
 
     async def follow(self, leader: "PostgresServer") -> None:
@@ -68,8 +77,9 @@ class PostgresServer:
     async def start(self, *options: str) -> None:
         """Start it, and wait until it answers."""
         # What a power cut would lose, a killed process does not.
-        said = f"-h 127.0.0.1 -p {self.port} -k {self.data} -c fsync=off {' '.join(options)}"
-        await _run("pg_ctl", "-w", "-D", str(self.data), "-l", str(self.data / "log"), "-o", said, "start")
+        said = f"-h {self._address} -p {self.port} -k {self.data} -c fsync=off {' '.join(options)}"
+        words = ("-w", "-D", str(self.data), "-l", str(self.data / "log"), "-o", said, "start")
+        await _run("pg_ctl", *words, host=self.host)
 
     async def stop(self) -> None:
         """As an operator would, who does not wait for its clients."""
@@ -97,9 +107,11 @@ class PostgresServer:
 
 
 @asynccontextmanager
-async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Sequence[PostgresServer]]:
+async def postgres_servers(
+    directory: Path, count: int = 1, host: Host | None = None
+) -> AsyncIterator[Sequence[PostgresServer]]:
     """So many servers, none of which was begun; those that run are killed in the end. `directory`: open to others."""
-    servers = [PostgresServer(directory / f"server-{number}", free_port()) for number in range(1, count + 1)]
+    servers = [PostgresServer(directory / f"server-{number}", free_port(), host) for number in range(1, count + 1)]
     if USER is not None:
         ensure_user_exists(USER)
         os.chown(directory, pwd.getpwnam(USER).pw_uid, -1)
@@ -111,12 +123,19 @@ async def postgres_servers(directory: Path, count: int = 1) -> AsyncIterator[Seq
             await asyncio.to_thread(shutil.rmtree, server.data, ignore_errors=True)
 
 
-async def _run(program: str, *arguments: str) -> None:
+async def _run(program: str, *arguments: str, host: Host | None = None) -> None:
     """One of PostgreSQL's own programs, to its end."""
+    words = [str(_BINARIES / program), *arguments]
+    # Only root may begin a program on a host; there it becomes the other user.
+    user = USER if host is None else None
     # Not by pipes: a server that it starts would keep them open.
     with tempfile.TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
-            _BINARIES / program, *arguments, user=USER, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            *(*(host.command(USER) if host else ()), *words),
+            user=user,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
         )
         status = await process.wait()
         said.seek(0)

@@ -15,17 +15,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tallygate._channel import open_aio_channel
 from tallygate._security import PLAIN, Security
 from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.hosts import Host
 
 LOG_LINES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a program is run from: an interpreter, the folder that it starts in, and its environment."""
+    """What a program is run from: an interpreter, the folder that it starts in, its environment, and its host."""
 
     python: str = sys.executable
     root: Path | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    host: Host | None = None
 
 
 @dataclass(eq=False)
@@ -88,7 +90,7 @@ async def start(
     environment = {name: value for name, value in code.environment.items() if not name.startswith("TALLYGATE_")}
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(code.python, "-m", module, *arguments),
+            *(*(code.host.command() if code.host else ()), code.python, "-m", module, *arguments),
             cwd=code.root,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -125,12 +127,13 @@ async def until_said(log: Path, words: str) -> None:
 
 @dataclass(eq=False)
 class Pair:
-    """A control service and its metering nodes."""
+    """A control service and its metering nodes. `hosts`: where programs run, by name, that have hosts of their own."""
 
     directory: Path
     control_database_url: str
     metering_database_url: str
     programs: dict[str, Program] = field(default_factory=dict)
+    hosts: Mapping[str, Host] = field(default_factory=dict)
 
     @property
     def control(self) -> Program:
@@ -142,19 +145,25 @@ class Pair:
         """The first metering node."""
         return self.programs["node-1"]
 
-    async def start_control(self, listen: str = "127.0.0.1:0", name: str = "control") -> Program:
+    async def start_control(self, listen: str = "", name: str = "control") -> Program:
         """Start the control service or another replica of it, or start it again, then at its old address."""
-        arguments = ["--listen", listen, "--database-url", self.control_database_url]
-        self.programs[name] = await start("control_service", arguments, self.directory / f"{name}.log")
-        return self.programs[name]
+        return await self._start("control_service", name, listen, "--database-url", self.control_database_url)
 
-    async def start_node(self, name: str, listen: str = "127.0.0.1:0", control: str | None = None) -> Program:
+    async def start_node(self, name: str, listen: str = "", control: str | None = None) -> Program:
         """Start a metering node, or start it again; all share one database."""
         arguments = [
-            *("--listen", listen, "--control", control or self.control.address, "--node-name", name),
+            *("--control", control or self.control.address, "--node-name", name),
             *("--database-url", self.metering_database_url),
         ]
-        self.programs[name] = await start("metering_service", arguments, self.directory / f"{name}.log")
+        return await self._start("metering_service", name, listen, *arguments)
+
+    async def _start(self, module: str, name: str, listen: str, *arguments: str) -> Program:
+        host = self.hosts.get(name)
+        where = ["--listen", listen or "127.0.0.1:0"]
+        if host is not None:
+            where = ["--listen", listen or f"{host.address}:0", "--insecure"]
+        log, code = self.directory / f"{name}.log", Code(host=host)
+        self.programs[name] = await start(module, [*where, *arguments], log, code=code)
         return self.programs[name]
 
     async def stop(self) -> None:
