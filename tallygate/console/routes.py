@@ -44,7 +44,8 @@ def at(path: str, show_page: Page, change: Page | None = None) -> Route:
         if session is None or (is_part and _is_due(site, session, PART_S)):
             return _asked_to_sign_in(request)
         # After a change it waits: a browser whose form leads to another host, by however many steps, goes nowhere.
-        if request.method == "GET" and not session.has_notices and _is_due(site, session, PAGE_S):
+        is_page = request.method == "GET" and not is_part
+        if is_page and not session.has_notices and _is_due(site, session, PAGE_S):
             return RedirectResponse(renewal(session.issuer, _back(request)), HTTPStatus.SEE_OTHER)
         form = await read_form(request) if request.method == "POST" else Form()
         visit = Visit(request, session, site, form)

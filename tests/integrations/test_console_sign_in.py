@@ -167,6 +167,7 @@ async def test_a_sign_in_is_renewed_before_it_ends(app: Any, provider: OidcProvi
     page = await browser.get("/accounts/acme/models?x=y")
     assert page.headers["location"].startswith("/sign-in/oidc?issuer=http")
     assert page.headers["location"].endswith("next=%2Faccounts%2Facme%2Fmodels%3Fx%3Dy")
+    assert "location" not in (await browser.get("/accounts/acme/models?part=cards")).headers
     clock.advance(50)
     assert (await browser.get("/accounts/acme/models?part=cards")).status_code == 401
 
