@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import Table, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +17,7 @@ from control_service.domain.errors import ResourceNotFoundError
 from control_service.storage.schema import accounts
 from metering_service.storage.schema import nodes
 from tallygate._server.clock import SystemClock
+from tallygate._server.database.driver_errors import DRIVER_ERRORS
 from tallygate._server.database.engine import create_engine, read_only
 from tallygate._server.database.migration import explain
 from tallygate._server.database.url import normalise_url
@@ -60,7 +60,7 @@ async def _run(control_url: str, metering_url: str, account_id: str) -> None:
     except ResourceNotFoundError as error:
         sentence = f"The control database has no account {account_id}; see `tallygate account list`."
         raise ConfigurationError(sentence) from error
-    except (SQLAlchemyError, OSError, PostgresError, InterfaceError) as error:
+    except (SQLAlchemyError, *DRIVER_ERRORS) as error:
         raise DatabaseError(f"The audit broke off, start it again: {_first_line(error)}") from error
     finally:
         await control.dispose()
@@ -72,7 +72,7 @@ async def _require_readable(engine: AsyncEngine, table: Table) -> None:
     try:
         async with read_only(engine) as connection:
             await connection.execute(select(table).limit(1))
-    except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise DatabaseError(explain(engine.url, error)) from error
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from functools import partial
 from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
@@ -142,7 +143,8 @@ class WorkRunner:
             found(self.node, service, its_parts)
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(errand)
+        # Of no call: what it finds is for many, and it outlives the one that began it.
+        task = asyncio.create_task(errand, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -3,10 +3,12 @@
 import sqlite3
 from typing import Final
 
-from asyncpg.exceptions import InterfaceError, PostgresError
+from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+DRIVER_ERRORS: Final = (DBAPIError, sqlite3.Error, PostgresError, InterfaceError, InternalClientError, OSError)
+"""Errors of a database that fails: the drivers' own, and SQLAlchemy's for them."""
 _POSTGRESQL_UNAVAILABLE: Final = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
 """By SQLSTATE: connection, read-only after a failover, frozen, too slow, rolled back, resources, locked, operator,
 system."""
@@ -28,7 +30,10 @@ def is_unavailable(error: BaseException) -> bool:
     is_damaged_file = type(error) is sqlite3.DatabaseError
     # asyncpg's for a value that no row can have is a ValueError, too.
     is_closed_connection = isinstance(error, InterfaceError) and not isinstance(error, ValueError)
-    return is_damaged_file or is_closed_connection or isinstance(error, OSError | PoolTimeoutError)
+    # asyncpg's own state is at odds with the server's, as where it is cut off before its first statement.
+    is_broken_connection = isinstance(error, InternalClientError)
+    is_lost = is_damaged_file or is_closed_connection or is_broken_connection
+    return is_lost or isinstance(error, OSError | PoolTimeoutError)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -42,7 +47,9 @@ def is_disk_full(error: BaseException) -> bool:
 def _cause_of(error: DBAPIError) -> BaseException:
     """The driver's own error: SQLAlchemy has those of asyncpg as errors of its own, whose causes they are."""
     found = error.orig or error
-    return found.__cause__ if isinstance(found.__cause__, PostgresError | InterfaceError) else found
+    return (
+        found.__cause__ if isinstance(found.__cause__, PostgresError | InterfaceError | InternalClientError) else found
+    )
 
 
 def _sqlite_code(error: sqlite3.Error) -> int:

@@ -3,11 +3,11 @@
 from typing import Final
 
 import structlog
-from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database.driver_errors import DRIVER_ERRORS
 from tallygate._server.database.engine import read_only
 from tallygate._server.database.migration import explain
 from tallygate._server.errors import DatabaseError
@@ -35,7 +35,7 @@ async def warn_of_losses(engine: AsyncEngine) -> None:
     try:
         async with read_only(engine) as connection:
             names = list((await connection.execute(_SWITCHED_OFF)).scalars())
-    except (SQLAlchemyError, OSError, PostgresError, InterfaceError) as error:
+    except (SQLAlchemyError, *DRIVER_ERRORS) as error:
         raise DatabaseError(explain(engine.url, error)) from error
     for name in names:
         _log.warning("not_durable", setting=name, problem=_SETTINGS[name], hint=f"set {name} = on in PostgreSQL")

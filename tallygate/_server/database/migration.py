@@ -15,12 +15,11 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationInfo
 from alembic.script import ScriptDirectory
-from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import URL, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server.database.driver_errors import is_unavailable
+from tallygate._server.database.driver_errors import DRIVER_ERRORS, is_unavailable
 from tallygate._server.database.postgres_engine import PostgresEngine
 from tallygate._server.database.postgres_url import places_of
 from tallygate._server.errors import DatabaseError
@@ -52,7 +51,7 @@ async def migrate(engine: AsyncEngine, script_location: str, program: str) -> No
     try:
         async with unhurried, engine.begin() as connection:
             await connection.run_sync(_upgrade, script_location, program)
-    except (DBAPIError, OSError, PostgresError, InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise DatabaseError(explain(engine.url, error)) from error
 
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import asyncpg
-from asyncpg.exceptions import InterfaceError, PostgresError, ReadOnlySQLTransactionError
+from asyncpg.exceptions import ReadOnlySQLTransactionError
 from asyncpg.transaction import Transaction
 from sqlalchemy import URL
 from typing_extensions import override
 
-from tallygate._server.database.driver_errors import is_unavailable
+from tallygate._server.database.driver_errors import DRIVER_ERRORS, is_unavailable
 from tallygate._server.database.postgres_url import (
     DRIVER_PARAMETERS,
     SERVER_PARAMETERS,
@@ -31,8 +31,16 @@ FURTHER_HOST_TIMEOUT_S: Final = 2
 """Timeout for a host where there are several: a lost one keeps others waiting for no longer."""
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
 COMMAND_TIMEOUT_S: Final = 10
-# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
+# A program that is frozen or cut off in the middle of a transaction shall not keep its locks from the others.
 IDLE_IN_TRANSACTION_S: Final = 3
+TRANSACTION_S: Final = 15
+"""Maximum duration of a transaction. asyncpg sends a statement in two parts, and for a server that waits for the second
+one the transaction is not idle: no other time-out ends it, also not that of statements."""
+_HAS_TRANSACTION_TIMEOUT: Final = (17, 0)
+# A host that is cut off answers nothing, and would be waited for two hours; PostgreSQL before 17 has only this.
+_LOST_HOST: Final = """
+SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '11s'
+"""
 STATEMENTS_MAX: Final = 100
 """Maximum number of prepared statements that a connection without a pooler keeps."""
 
@@ -46,7 +54,10 @@ class NotWantedError(ReadOnlySQLTransactionError):
 
 
 class PooledConnection(asyncpg.Connection):
-    """One by a pooler: its transactions set their time-out themselves, and statements are not kept."""
+    """One by a pooler: its transactions set their time-outs themselves, and statements are not kept."""
+
+    is_hurried = True
+    """Whether its transactions may not take as long as they take."""
 
     @override
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
@@ -66,7 +77,8 @@ class _TimedTransaction(Transaction):
     async def start(self) -> None:
         await super().start()
         if not self._nested:
-            await self._connection.execute(f"SET LOCAL {_idle_timeout()}")
+            connection: PooledConnection = self._connection
+            await connection.execute(_limits(connection, "SET LOCAL", is_hurried=connection.is_hurried))
 
 
 class PostgresConnector:
@@ -98,7 +110,7 @@ class PostgresConnector:
             for place in list(self._places):
                 try:
                     connection = await self._connect_to(place, wanted)
-                except (OSError, PostgresError, InterfaceError) as error:
+                except DRIVER_ERRORS as error:
                     if not is_unavailable(error):
                         raise
                     problem = error
@@ -136,6 +148,8 @@ class PostgresConnector:
             target_session_attrs="any",
             **self.options,
         )
+        if isinstance(connection, PooledConnection) and is_pooled:
+            connection.is_hurried = self.command_timeout_s is not None
         return connection
 
     async def _look(self, connection: asyncpg.Connection, place: Place | None, wanted: str) -> bool:
@@ -155,12 +169,17 @@ class PostgresConnector:
             raise NotWantedError(f"this host is not {wanted}")
         shares = self._pooled[place] = bool(pid != connection.get_server_pid())
         if not shares:
-            await connection.execute(f"SET {_idle_timeout()}")
+            limits = _limits(connection, "SET", is_hurried=self.command_timeout_s is not None)
+            await connection.execute(f"{limits}; {_LOST_HOST}")
         return shares
 
 
-def _idle_timeout() -> str:
-    return f"idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'"
+def _limits(connection: asyncpg.Connection, command: str, *, is_hurried: bool) -> str:
+    """What ends a transaction that nobody goes on with; `command`: `SET`, or `SET LOCAL` of this transaction alone."""
+    limits = f"{command} idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'"
+    if is_hurried and connection.get_server_version() >= _HAS_TRANSACTION_TIMEOUT:
+        limits += f"; {command} transaction_timeout = '{TRANSACTION_S}s'"
+    return limits
 
 
 def _options_of(url: URL) -> Mapping[str, Any]:

@@ -13,10 +13,11 @@ from contextlib import nullcontext, suppress
 from typing import Any, Protocol, TypeAlias
 
 from asyncpg import Connection
-from asyncpg.exceptions import InterfaceError, PostgresError, ReadOnlySQLTransactionError
+from asyncpg.exceptions import ReadOnlySQLTransactionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
+from tallygate._server.database.driver_errors import DRIVER_ERRORS
 from tallygate._server.database.postgres_connect import is_pooled
 from tallygate._server.database.sqlite_file import SqliteFile
 
@@ -134,11 +135,11 @@ class PostgresReads(QuickReads):
     async def rows(self, *queries: str) -> list[Rows]:
         async with self._reading:
             try:
-                if self._connection is None:
-                    self._connection = await self._connect()
+                # Whoever closes it meanwhile leaves the read its own, whose error says that it is closed.
+                connection = self._connection = self._connection or await self._connect()
                 # By a pooler a statement lives no longer than its transaction.
-                async with self._connection.transaction() if is_pooled(self._connection) else nullcontext():
-                    return [[tuple(row) for row in await self._connection.fetch(query)] for query in queries]
+                async with connection.transaction() if is_pooled(connection) else nullcontext():
+                    return [[tuple(row) for row in await connection.fetch(query)] for query in queries]
             except BaseException:
                 # Also where nobody waits for the answer any more: it would be the next query's.
                 self.close()
@@ -150,7 +151,7 @@ class PostgresReads(QuickReads):
             (((is_read_only,),),) = await self.rows("SELECT current_setting('transaction_read_only') = 'on'")
             if is_read_only and not self._may_be_read_only:
                 raise ReadOnlySQLTransactionError("this server is read-only")
-        except (OSError, PostgresError, InterfaceError):
+        except DRIVER_ERRORS:
             # Those of the pool are no better, and a server that was the leader once would go on answering old things.
             await self._engine.dispose()
             raise

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tallygate._server.database.driver_errors import DRIVER_ERRORS
 from tallygate._server.database.engine import outage_of, quick_reads, read_only
 from tallygate._server.database.migration import explain
 
@@ -51,7 +51,7 @@ class Replica:
         except TimeoutError:
             outage_of(self._copy).failed(_ASKS, problem=f"it is more than {LAG_MAX_S:g} s behind the database")
             return False
-        except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             outage_of(self._copy).failed(_ASKS, problem=explain(self._copy.url, error))
             return False
         outage_of(self._copy).answered(_ASKS)

@@ -37,17 +37,23 @@ class Call:
 
     def __init__(self, method: str, context: Context, spans: Spans | None = None) -> None:
         self.method = method
-        self._context = context
+        self._context: Context | None = context
         self._span = spans.begin(method, self._traceparent) if spans is not None else None
 
     def end(self, code: str) -> None:
-        """It has ended with this code."""
+        """It has ended with this code: gRPC takes its metadata away, and what is left of it is read no more."""
+        self._context = None
         if self._span is not None:
             self._span.end(code)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has; tasks that it began may go on, for others as well."""
+        return self._context is None
+
+    @property
     def _traceparent(self) -> str:
-        metadata = self._context.invocation_metadata() or ()
+        metadata = () if self._context is None else self._context.invocation_metadata() or ()
         return next((str(value) for key, value in metadata if key == TRACEPARENT_KEY), "")
 
     @cached_property
@@ -74,6 +80,6 @@ def current_trace_id() -> str:
 
 
 def call_fields() -> Mapping[str, str]:
-    """What a log line says of the call that this task serves; nothing outside of any."""
+    """What a log line says of the call that this task serves; nothing outside of any, or once it has ended."""
     call = _CALL.get()
-    return {"method": call.method, "trace_id": call.trace_id} if call is not None else {}
+    return {} if call is None or call.has_ended else {"method": call.method, "trace_id": call.trace_id}

@@ -1,15 +1,14 @@
 """Keeps what a server says of its readiness true: looks twice a second at what it depends on."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 import structlog
-from asyncpg.exceptions import InterfaceError, PostgresError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database.driver_errors import DRIVER_ERRORS
 from tallygate._server.database.engine import quick_reads
 from tallygate._server.database.migration import explain
 
@@ -56,7 +55,7 @@ async def problem_of(engine: AsyncEngine) -> str | None:
             await quick_reads(engine).answer()
     except TimeoutError:
         return f"The database has not answered for {ANSWER_MAX_S:g} s."
-    except (DBAPIError, sqlite3.Error, PostgresError, InterfaceError, OSError) as error:
+    except DRIVER_ERRORS as error:
         return explain(engine.url, error)
     except SQLAlchemyError as error:
         return str(error)

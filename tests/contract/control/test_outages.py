@@ -22,6 +22,8 @@ from tests.harness.control.people_harness import Desk
 BUSY_S = 0.5
 WAITING = 100
 KEY = ResponseKey("acme", "", "Method", "key")
+# Parse of `SELECT 1`, and Flush, as PostgreSQL's protocol has them.
+_FIRST_PART = b"P" + (4 + 1 + 9 + 2).to_bytes(4) + b"\0SELECT 1\0" + bytes(2) + b"H" + (4).to_bytes(4)
 
 
 async def test_no_server_is_unavailable() -> None:
@@ -87,6 +89,28 @@ async def test_a_program_that_is_frozen_keeps_its_locks_for_a_while_only(
         async with SqlDatabase(engine).writing() as tx:
             account = await tx.accounts.lock("acme")
             await desk.pay(10)
+            await tx.accounts.save(replace(account, funds_nanos=5))
+    assert (await desk.account()).balance_nanos == 10
+    await engine.dispose()
+
+
+async def test_a_program_frozen_within_a_statement_keeps_its_locks_for_a_while_only(
+    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has sent the statement's first part: for PostgreSQL its transaction is not idle, it waits for the second."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite is for one process")
+    monkeypatch.setattr("tallygate._server.database.postgres_connect.TRANSACTION_S", 1)
+    engine = create_engine(database_url)
+    with pytest.raises(StorageUnavailableError):
+        async with SqlDatabase(engine).writing() as tx:
+            account = await tx.accounts.lock("acme")
+            driver = (await tx._connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            driver._transport.pause_reading()
+            driver._transport.write(_FIRST_PART)
+            await desk.pay(10)
+            driver._transport.resume_reading()
             await tx.accounts.save(replace(account, funds_nanos=5))
     assert (await desk.account()).balance_nanos == 10
     await engine.dispose()

@@ -27,6 +27,7 @@ UNAVAILABLE = (
     asyncpg.PostgresIOError("58030"),
     InterfaceError("the connection is closed"),
     PoolTimeoutError("other writers have the database"),
+    _base.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
     TimeoutError("no answer"),
     ConnectionRefusedError("nobody listens"),
 )

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.grpc.call import Call, call_fields, current_trace_id, set_call
+from tallygate._server.grpc.call import TRACEPARENT_KEY, Call, call_fields, current_trace_id, set_call
 from tallygate._server.process.logs import configure_logging, parse_levels
 
 
@@ -81,3 +81,17 @@ async def test_a_call_without_a_trace_has_an_id_of_its_own() -> None:
     assert current_trace_id() == first == call_fields()["trace_id"]
     set_call(Call("/a.B/C", Metadata()))  # type: ignore[arg-type]
     assert current_trace_id() != first
+
+
+@pytest.mark.usefixtures("logging_restored")
+async def test_a_call_that_has_ended_is_read_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it began goes on, and logs; gRPC has taken its metadata away, so that they would be other bytes."""
+    configure_logging("json")
+    metadata = Metadata((TRACEPARENT_KEY, "nonsense"))
+    set_call(call := Call("/a.B/C", metadata))  # type: ignore[arg-type]
+    call.end("OK")
+    metadata.invocation_metadata = pytest.fail  # type: ignore[method-assign]
+    structlog.get_logger("tests.loud").info("later")
+    (line,) = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert "method" not in line
+    assert "trace_id" not in line
