@@ -167,6 +167,23 @@ def test_whoever_is_given_more_goes_on(fleet: Fleet, client: Client) -> None:
     assert reason_of(fleet) is None
 
 
+def test_who_is_denied_before_a_last_grant_goes_on_with_the_next_one(fleet: Fleet, client: Client) -> None:
+    """Others hold what it lacks. When there is more, its next progress in columns brings a grant."""
+    with_money(fleet, 232)
+    for request_id, handle in (("r1", 1), ("r2", 2)):
+        client.say(report(AUTHORIZE, request_id, Counts(100), handle=handle))
+        fleet.run(ms=400)
+    client.send_columns({1: 18})
+    fleet.run(ms=2_000)
+    assert reason_of(fleet) is Reason.BUDGET_CONTENDED
+    fleet.control.top_up(BALANCE)
+    client.say(report(AUTHORIZE, "more", Counts(100)))
+    fleet.run(ms=400)
+    client.send_columns({1: 19})
+    fleet.run(ms=100)
+    assert record_of(fleet).told is None
+
+
 def test_a_whole_answer_that_was_lowered_is_cut_at_its_ceiling(fleet: Fleet) -> None:
     """By what is spent for good; one that had all it asked for is not."""
     with_money(fleet, 1_000)
