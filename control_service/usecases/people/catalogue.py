@@ -176,16 +176,21 @@ async def withdraw_price(tx: Transaction, model_id: str, version: int, act: Act)
         raise ResourceNotFoundError(name)
     if price.withdrawn:
         return price
-    if price.effective_us <= act.now_us:
+    model = await tx.models.get(model_id)
+    if price.effective_us <= act.now_us or _is_announced(model, price):
         message = f"{name} has taken effect, and requests may have it; publish another price in its place."
         raise RefusedError(Reason.PRICE_IN_EFFECT, message, price=name)
     withdrawn = replace(price, withdraw_us=act.now_us)
     await tx.models.withdraw_price(withdrawn)
-    model = await tx.models.get(model_id)
     if model.next_due_us == price.effective_us:
         to_come = next_effective_us(await tx.models.prices([model_id]), act.now_us)
         await tx.models.save(replace(model, next_due_us=to_come))
     return withdrawn
+
+
+def _is_announced(model: Model, price: Price) -> bool:
+    """Whether nodes were told already that a price takes effect, by a replica whose clock is ahead of this one's."""
+    return model.next_due_us is None or model.next_due_us > price.effective_us
 
 
 async def announce_prices(tx: Transaction, model: Model, now_us: int) -> Model:

@@ -18,6 +18,7 @@ from control_service.usecases.people.catalogue import (
     model_views,
     update_model,
 )
+from tallygate._server.clock import ManualClock
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk
 
@@ -155,6 +156,17 @@ async def test_a_price_in_effect_is_not_withdrawn(desk: Desk) -> None:
     with pytest.raises(ResourceNotFoundError, match="models/llama/prices/2"):
         await desk.withdraw_price(2)
     assert await price_version(desk) == 1
+
+
+async def test_a_price_that_a_clock_ahead_has_put_into_effect_is_not_withdrawn(desk: Desk) -> None:
+    """Of another replica, which has told nodes of it; one that is still to come there is."""
+    await desk.publish_price(desk.now_us + 5_000_000)
+    await desk.publish_price(desk.now_us + 20_000_000)
+    ahead = ManualClock(desk.now_us + 10_000_000)
+    await Kit(desk.database, ahead).sweeper.tick()
+    with pytest.raises(RefusedError, match="taken effect"):
+        await desk.withdraw_price(1)
+    assert (await desk.withdraw_price(2)).withdrawn
 
 
 async def test_withdrawing_leaves_what_the_sweeper_has_to_do(desk: Desk) -> None:
