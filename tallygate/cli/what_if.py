@@ -66,8 +66,9 @@ def what_if(
             workload = _recorded(account_name(from_records), month, control, metering_addresses(metering)[0])
         else:
             workload = _traced(traces or [])
-        with err.status(f"{len(workload.jobs):,} requests under {len(several)} settings"):
-            outcomes = compare(workload, several)
+        title = f"{len(workload.jobs):,} requests under {len(several)} settings"
+        with err.status(title) as status:
+            outcomes = compare(workload, several, lambda name: status.update(literal(f"{title}; {name} is done")))
     except SettingsError as error:
         fail(str(error))
     if html is not None:
