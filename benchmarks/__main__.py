@@ -39,6 +39,7 @@ from benchmarks.cases import (
     scale,
     stream,
     unary,
+    what_if,
 )
 from benchmarks.targets import Postgres
 
@@ -63,6 +64,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "console": console.run,
     "envoy": envoy.run,
     "gateway": gateway.run,
+    "what-if": what_if.run,
 }
 
 WIDTH = 120
