@@ -10,11 +10,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import cache
 
 import structlog
 
-from tallygate.whatif.database import empty_template
+from tallygate.whatif.memory.database import MemoryDatabase
 from tallygate.whatif.outcome import Outcome
 from tallygate.whatif.run import what_if
 from tallygate.whatif.settings import Settings
@@ -34,32 +33,25 @@ def compare(
     for settings in several:
         for source in workload.sources:
             settings.service_of(source)
-    template = _template()
     processes = min(len(several), os.cpu_count() or 1)
     if processes == 1 or len(workload.jobs) < ALONE_BELOW:
         outcomes = []
         for settings in several:
-            outcomes.append(_run(workload, settings, template))
+            outcomes.append(_run(workload, settings))
             is_done(settings.name)
         return outcomes
     # Not forked: what this process has of threads and connections is none of theirs.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        runs = {pool.submit(_run, workload, settings, template): settings for settings in several}
+        runs = {pool.submit(_run, workload, settings): settings for settings in several}
         for run in as_completed(runs):
             run.result()
             is_done(runs[run].name)
         return [run.result() for run in runs]
 
 
-@cache
-def _template() -> bytes:
+def _run(workload: Workload, settings: Settings) -> Outcome:
     with _quiet():
-        return asyncio.run(empty_template())
-
-
-def _run(workload: Workload, settings: Settings, template: bytes) -> Outcome:
-    with _quiet():
-        return asyncio.run(what_if(workload, settings, template))
+        return asyncio.run(what_if(workload, settings, MemoryDatabase()))
 
 
 @contextmanager

@@ -17,13 +17,12 @@ from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.idempotent_call import Act, Call, EncodedResponse, IdempotentCalls
-from control_service.usecases.ports import Transaction
+from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.pulse import Pulse
 from control_service.usecases.resolve_credential import NO_CREDENTIALS
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import fleet_service_pb2 as pb
-from tallygate.whatif.database import MemoryDatabase
 
 T = TypeVar("T")
 _CALL = Call("what-if", "", b"")
@@ -32,7 +31,7 @@ _CALL = Call("what-if", "", b"")
 class Control:
     """One control service, and the stream on which it tells the one node that there is."""
 
-    def __init__(self, database: MemoryDatabase, clock: Clock, new_id: Callable[[], str], node: str) -> None:
+    def __init__(self, database: Database, clock: Clock, new_id: Callable[[], str], node: str) -> None:
         self.database = database
         self._clock = clock
         self._node = node

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from control_service.domain.reservation import Reservation
+from control_service.usecases.ports import Database
 from metering_service.domain.decision import Decision
 from metering_service.domain.price import Price
 from metering_service.domain.report import Phase, Report
@@ -16,7 +17,6 @@ from metering_service.usecases.state.waiter import Parked, PendingCommits
 from tallygate._server.clock import ManualClock
 from tallygate.whatif.cheapest import Cheapest, cheapest
 from tallygate.whatif.control import Control
-from tallygate.whatif.database import MemoryDatabase
 from tallygate.whatif.node import NODE, MeteringNode
 from tallygate.whatif.outcome import MINUTE_US, Outcome, ReservationUse, ServiceOutcome
 from tallygate.whatif.set_up import set_up
@@ -31,8 +31,8 @@ HOUSE_TURNS = 30
 """Number of turns after which old things are forgotten."""
 
 
-async def what_if(workload: Workload, settings: Settings, template: bytes) -> Outcome:
-    """What would have come of the workload. `template`: of an empty control database.
+async def what_if(workload: Workload, settings: Settings, database: Database) -> Outcome:
+    """What would have come of the workload. `database`: an empty one of a control service.
 
     Raises SettingsError where the settings are refused, or serve a source of the workload by nothing.
     """
@@ -40,20 +40,16 @@ async def what_if(workload: Workload, settings: Settings, template: bytes) -> Ou
     services = {service.name: ServiceOutcome(service.name) for service in settings.services}
     outcome = Outcome(settings.name, settings.currency, workload.start_us, services)
     numbers = itertools.count(1)
-    database = MemoryDatabase(template)
     run = _Run(database, ManualClock(workload.start_us, SECOND_US), lambda: str(uuid.UUID(int=next(numbers))), outcome)
-    try:
-        async with run.control.running():
-            await set_up(run.control, settings)
-            for done, job in enumerate(workload.jobs):
-                await run.reach(workload.start_us + job.offset_us)
-                await run.serve(done, job, served[job.source])
-            await run.conclude()
-            for service in settings.services:
-                jobs = [job for job in workload.jobs if served[job.source] == service.name]
-                services[service.name].cheapest = await run.cheapest(service.name, jobs)
-    finally:
-        database.close()
+    async with run.control.running():
+        await set_up(run.control, settings)
+        for done, job in enumerate(workload.jobs):
+            await run.reach(workload.start_us + job.offset_us)
+            await run.serve(done, job, served[job.source])
+        await run.conclude()
+        for service in settings.services:
+            jobs = [job for job in workload.jobs if served[job.source] == service.name]
+            services[service.name].cheapest = await run.cheapest(service.name, jobs)
     return outcome
 
 
@@ -65,9 +61,7 @@ class _Run:
 
     keeps_open = True
 
-    def __init__(
-        self, database: MemoryDatabase, clock: ManualClock, new_id: Callable[[], str], outcome: Outcome
-    ) -> None:
+    def __init__(self, database: Database, clock: ManualClock, new_id: Callable[[], str], outcome: Outcome) -> None:
         self.control = Control(database, clock, new_id, NODE)
         self._database = database
         self._clock = clock
