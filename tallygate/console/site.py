@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ class Asset:
     digest: str
 
 
+@cache
 def _read_assets() -> dict[str, Asset]:
     return {path.name: _asset(path) for path in (_HERE / "static").iterdir() if path.suffix in (".css", ".js", ".svg")}
 
@@ -59,7 +61,13 @@ def _asset(path: Path) -> Asset:
     return Asset(content, media_type, hashlib.sha256(content).hexdigest()[:12])
 
 
+def _asset_address(name: str) -> str:
+    return f"{_ASSETS}{name}?{_read_assets()[name].digest}"
+
+
+@cache
 def _environment() -> Environment:
+    """The templates, which take longer to compile than all else that a console begins with: once for a process."""
     made = Environment(
         autoescape=True,
         loader=FileSystemLoader(_HERE / "templates"),
@@ -71,7 +79,7 @@ def _environment() -> Environment:
     filters: Mapping[str, Callable[..., Any]] = show.FILTERS
     made.filters.update(filters)
     made.globals.update(charts.GLOBALS)
-    made.globals.update({"buttons": actions.buttons, "cures": actions.cures})
+    made.globals.update({"asset": _asset_address, "buttons": actions.buttons, "cures": actions.cures})
     made.globals["ui"] = made.get_template("ui.html").module
     return made
 
@@ -92,9 +100,6 @@ class Site:
     templates: Environment = field(default_factory=_environment)
     traffic: TrafficLog = field(default_factory=TrafficLog)
 
-    def __post_init__(self) -> None:
-        self.templates.globals["asset"] = self._asset_address
-
     def html(self, template: str, values: Mapping[str, Any], part: str = "") -> str:
         """A page, or one block of it: what is read again while the page is open."""
         found = self.templates.get_template(template)
@@ -113,6 +118,3 @@ class Site:
             return Response("There is no such file.", 404, media_type="text/plain")
         headers = {"cache-control": "public, max-age=31536000, immutable"}
         return Response(asset.content, media_type=asset.media_type, headers=headers)
-
-    def _asset_address(self, name: str) -> str:
-        return f"{_ASSETS}{name}?{self.assets[name].digest}"

@@ -10,7 +10,10 @@ CHUNK_BYTES = 65_536
 
 @dataclass(eq=False)
 class Relay:
+    """`late_s`: number of seconds that the target's first bytes take to come, as from far away."""
+
     target: str
+    late_s: float = 0.0
     address: str = ""
     is_away: bool = False
     relaying: set[asyncio.Task[None]] = field(default_factory=set)
@@ -26,7 +29,10 @@ class Relay:
         host, _, port = self.target.rpartition(":")
         with suppress(OSError, asyncio.CancelledError):
             there_reader, there_writer = await asyncio.open_connection(host, int(port))
-            ways = [asyncio.create_task(_pipe(reader, there_writer)), asyncio.create_task(_pipe(there_reader, writer))]
+            ways = [
+                asyncio.create_task(_pipe(reader, there_writer)),
+                asyncio.create_task(_pipe(there_reader, writer, self.late_s)),
+            ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -51,7 +57,8 @@ class Relay:
         self.is_away = False
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, late_s: float = 0.0) -> None:
+    await asyncio.sleep(late_s)
     with suppress(OSError):
         while data := await reader.read(CHUNK_BYTES):
             writer.write(data)
@@ -59,9 +66,9 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def relaying(target: str) -> AsyncIterator[Relay]:
+async def relaying(target: str, late_s: float = 0.0) -> AsyncIterator[Relay]:
     """Runs on a free port."""
-    relay = Relay(target)
+    relay = Relay(target, late_s)
     server = await asyncio.start_server(relay.relay, "127.0.0.1", 0)
     relay.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:

@@ -1,9 +1,5 @@
 """The way to a service: credentials go where nobody reads them, and another address answers where one is away."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-
 import grpc
 import pytest
 
@@ -12,6 +8,7 @@ from tallygate._security import Security
 from tallygate._server.clock import ManualClock
 from tallygate.console.calls import CallError, Link
 from tests.harness.patience import PATIENCE_S, until_found
+from tests.harness.wire.relay import relaying
 
 PATH = "/tallygate.control.v1.AccessService/WhoAmI"
 CODEC = {"request_serializer": bytes, "response_deserializer": bytes}
@@ -76,33 +73,13 @@ FAR_S = 0.7
 """Time that a far service's first bytes take, in seconds: longer than the console rests between two attempts."""
 
 
-@asynccontextmanager
-async def far_service() -> AsyncIterator[str]:
-    """A service that knows no call, at the far end of a slow way."""
+async def test_a_service_that_is_far_away_is_reached() -> None:
+    """However long it takes to connect compared with the time between two attempts."""
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after_s: float = 0) -> None:
-        await asyncio.sleep(after_s)
-        with suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pass_on(reader, there_writer), pass_on(there_reader, writer, FAR_S))
-
-    async with await asyncio.start_server(relay, "127.0.0.1", 0) as way:
-        yield "{}:{}".format(*way.sockets[0].getsockname())
-        await server.stop(0)
-
-
-async def test_a_service_that_is_far_away_is_reached() -> None:
-    """However long it takes to connect compared with the time between two attempts."""
-    async with far_service() as address:
-        far = link(address)
+    async with relaying(f"127.0.0.1:{port}", FAR_S) as way:
+        far = link(way.address)
 
         async def is_reached() -> bool:
             with pytest.raises(CallError) as caught:
@@ -111,3 +88,4 @@ async def test_a_service_that_is_far_away_is_reached() -> None:
 
         await until_found(is_reached)
         await far.close()
+    await server.stop(0)
