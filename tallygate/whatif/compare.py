@@ -40,13 +40,15 @@ def compare(
             outcomes.append(_run(workload, settings))
             is_done(settings.name)
         return outcomes
+    # What has most to be worked out comes first, so that no long run is begun last.
+    order = sorted(range(len(several)), key=lambda place: len(several[place].calls), reverse=True)
     # Not forked: what this process has of threads and connections is none of theirs.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        runs = {pool.submit(_run, workload, settings): settings for settings in several}
+        runs = {pool.submit(_run, workload, several[place]): place for place in order}
         for run in as_completed(runs):
             run.result()
-            is_done(runs[run].name)
-        return [run.result() for run in runs]
+            is_done(several[runs[run]].name)
+        return [run.result() for run in sorted(runs, key=runs.__getitem__)]
 
 
 def _run(workload: Workload, settings: Settings) -> Outcome:
