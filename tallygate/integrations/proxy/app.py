@@ -99,8 +99,9 @@ class ProxyApp:
                 async for read in answer.content.iter_any():
                     for piece in events_in(read, end):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    # Where many pieces wait, a stop, or a client that has gone, would be noticed after the last.
-                    await asyncio.sleep(0)
+                    if len(piece) < len(read):
+                        # Where many come at once, a stop, or a client that has gone, is noticed between two reads.
+                        await asyncio.sleep(0)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, TimeoutError) as error:
             why = _why(error)
