@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # LiteLLM 1.108.7: a hook that a callback's class inherits is never called, and nothing says so; a limit of fewer than 16
-# tokens of a response is sent as 16; a stream that says the same a hundred times is broken off as an error.
+# tokens of a response is sent as 16; a stream that says the same a hundred times is broken off as an error; the proxy asks
+# a model for /queue/chat/completions and for runs of assistants without asking any hook before.
 # Seen on Linux with Python 3.11. Fails if any of that is no longer so.
 set -euo pipefail
 work=$(mktemp -d)
@@ -15,12 +16,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
 import litellm
+from fastapi.testclient import TestClient
 from litellm.caching.caching import DualCache
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy import proxy_server
 from litellm.proxy._types import UserAPIKeyAuth
 from litellm.proxy.utils import ProxyLogging
 
 PIECE = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+RUN = {"id": "run", "object": "thread.run", "thread_id": "t", "assistant_id": "a", "status": "completed", "created_at": 1}
 sent: list[dict] = []
 
 
@@ -29,7 +33,14 @@ class Upstream(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         sent.append(body)
         self.send_response(200)
-        if not body.get("stream"):
+        if self.path.endswith("/runs"):
+            content = json.dumps(RUN).encode()
+            self.send_header("content-type", "application/json")
+        elif self.path.endswith("/chat/completions") and not body.get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+            content = json.dumps({**PIECE, "object": "chat.completion", "choices": [choice]}).encode()
+            self.send_header("content-type", "application/json")
+        elif not body.get("stream"):
             answer = {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed", "output": []}
             content = json.dumps({**answer, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}).encode()
             self.send_header("content-type", "application/json")
@@ -37,6 +48,15 @@ class Upstream(BaseHTTPRequestHandler):
             choice = {"index": 0, "delta": {"content": "tok "}, "finish_reason": None}
             content = f"data: {json.dumps({**PIECE, 'choices': [choice]})}\n\n".encode() * 300
             self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        """A run is asked for until it is over."""
+        content = json.dumps(RUN).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -88,5 +108,23 @@ except Exception as error:
     print(f"after {read} pieces: {str(error)[:90]}")
     end = type(error).__name__
 expect("a stream of 300 equal pieces ends", "MidStreamFallbackError", end)
+
+proxy_server.llm_router = litellm.Router(
+    model_list=[{"model_name": "m", "litellm_params": {"model": "openai/m", **where}}],
+    assistants_config={"custom_llm_provider": "openai", "litellm_params": where},
+)
+proxy_server.master_key = "sk-master"
+litellm.callbacks = [Counting()]
+client = TestClient(proxy_server.app, headers={"authorization": "Bearer sk-master"})
+chat = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+for path, body, hooks in (
+    ("/v1/chat/completions", chat, 1),
+    ("/queue/chat/completions", {**chat, "priority": 0}, 0),
+    ("/v1/threads/t/runs", {"assistant_id": "a"}, 0),
+):
+    sent.clear()
+    Counting.calls = 0
+    answer = client.post(path, json=body)
+    expect(f"{path}: status, requests to the model, and calls of the hook", (200, 1, hooks), (answer.status_code, len(sent), Counting.calls))
 server.shutdown()
 PYTHON

@@ -208,10 +208,16 @@ async def test_refusals_are_what_clients_understand(served: Served) -> None:
             await client.messages.create(model="llama", messages=[{"role": "user", "content": "?"}], max_tokens=9)
     assert denied.value.body["error"]["type"] == "permission_error"  # type: ignore[index]
     async with served.client() as client:
-        for path, said in (("/rerank", "TALLYGATE_ROUTES"), ("/chat/completions", "leave it out")):
+        for path, said in (
+            ("/v1/rerank", "TALLYGATE_ROUTES"),
+            ("/v1/chat/completions", "leave it out"),
+            ("/queue/chat/completions", "TALLYGATE_ROUTES"),
+            ("/v1/rag/query", "TALLYGATE_ROUTES"),
+            ("/v1/threads/thread_1/runs", "TALLYGATE_ROUTES"),
+        ):
             body = {"model": "llama", "query": "?", "documents": ["a"], "messages": [], "extra_body": {"n": 9}}
             with pytest.raises(openai.APIStatusError, match=said):
-                await client.post(path, body=body, cast_to=object)
+                await client.post(f"{served.url}{path}", body={**body, "priority": 0}, cast_to=object)
     assert await served.ids() == before
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -30,6 +31,7 @@ from tallygate.integrations.litellm.reading import (
     read_scope,
     write_body,
 )
+from tallygate.integrations.litellm.unseen import refuse_unseen
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.request_json import BadRequestError
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -72,6 +74,9 @@ class MeteringCallback(CustomLogger):  # type: ignore[misc]  # as above
             bridge, stream_usage=StreamUsage.FINAL.value, asks_server_for_input=False, whole_answers="hold"
         )
         self._routes = environment.routes_from(with_settings_file(os.environ))
+        proxy = sys.modules.get("litellm.proxy.proxy_server")
+        if proxy is not None:
+            refuse_unseen(proxy.app.router, self._routes)
         self._calls: weakref.WeakKeyDictionary[object, MeteredCall] = weakref.WeakKeyDictionary()
         self._serving: weakref.WeakKeyDictionary[asyncio.Task[Any], MeteredCall] = weakref.WeakKeyDictionary()
 
