@@ -168,3 +168,41 @@ def test_a_hello_says_how_long_earlier_leases_stay_open() -> None:
     assert (hello.leases_kept_for.seconds, hello.leases_kept_for.nanos) == (29, 500_000_000)
     for over_ns in (999, 0, -1):
         assert not encode_hello("node-a", 2, "database", (), leases_kept_ns=over_ns).HasField("leases_kept_for")
+
+
+class Stream:
+    """A stream to control that ends at once; remembers what a node said on it."""
+
+    def __init__(self) -> None:
+        self.said: list[pb.WatchConfigRequest] = []
+
+    async def write(self, message: pb.WatchConfigRequest) -> None:
+        self.said.append(message)
+
+    async def read(self) -> object:
+        return grpc.aio.EOF
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_a_node_that_crashed_says_how_long_it_leaves_earlier_leases_open() -> None:
+    """The resume window, less what has passed since it began again; then nothing more."""
+    fleet, stream = Fleet("a"), Stream()
+    fleet.crash("a")
+    rig = fleet.start("a")
+    storage: Any = rig.database
+    nothing: Any = None
+    line = ControlLink(nothing, storage, nothing, database_id="database")
+    stub: Any = SimpleNamespace(WatchConfig=lambda: stream)
+
+    async def connect() -> None:
+        async for _ in line._messages(stub, rig.node, rig.keeper):
+            pass
+
+    for seconds in (5, 30):
+        fleet.run(seconds=seconds)
+        asyncio.run(connect())
+    first, later = (message.hello for message in stream.said)
+    assert first.leases_kept_for.seconds == 25
+    assert not later.HasField("leases_kept_for")
