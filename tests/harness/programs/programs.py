@@ -173,6 +173,8 @@ class Pair:
                 await program.stop()
 
     async def kill(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running. A failing test shows the last words of what ended by itself, and not well."""
         for program in self.programs.values():
+            if program.process.returncode not in (None, 0, -signal.SIGKILL):
+                sys.stderr.write(program.last_words() + "\n")
             await program.kill()
