@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.cli.pages import PAGE_SIZE, all_pages
-from tallygate.cli.rpc import TIMEOUT_S, control_channel, metering_addresses, metering_channel
+from tallygate.cli.rpc import TIMEOUT_S, control_channel, fail, metering_addresses, metering_channel, sentence
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -70,8 +70,9 @@ class Source:
         return self._buckets(span, step, (*GROUPS, *(f"label:{key}" for key in labels)))
 
     def days(self, start: Timestamp, end: Timestamp) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
-        """Sums by day, service and team."""
-        return self._buckets(Span(start, end), Duration(seconds=DAY_S), ("service", "team"))
+        """Sums by day, service and team. What is old is kept by hours and days of UTC, and by no other clock's."""
+        remedy = "give --time-zone UTC, whose days are always kept" if start.seconds % DAY_S else ""
+        return self._buckets(Span(start, end), Duration(seconds=DAY_S), ("service", "team"), remedy)
 
     def bill(self, month: str, time_zone: str, provider: str) -> tuple[Bill, list[statement_pb2.StatementLine]]:
         """Whose costs they are, of which month, and the reservations that were bought in it."""
@@ -109,11 +110,12 @@ class Source:
         return [bucket.group["service"] for bucket in stub.QueryUsage(request, timeout=TIMEOUT_S).buckets]
 
     def _buckets(
-        self, span: Span, step: Duration, groups: Sequence[str]
+        self, span: Span, step: Duration, groups: Sequence[str], remedy: str = ""
     ) -> Iterator[Sequence[usage_bucket_pb2.UsageBucket]]:
         """Asks for many steps at a time, and for half as many wherever there are too many buckets in them.
 
         From minute to minute, since a node widens a range to whole ones: a minute that is cut would be in two answers.
+        `remedy`: of what a node refuses however few steps are asked for.
         """
         start_s, end_s = (moment.seconds // MINUTE_S * MINUTE_S for moment in (span.start, span.end))
         steps = STEPS_AT_ONCE
@@ -131,10 +133,12 @@ class Source:
                 try:
                     buckets = stub.QueryUsage(request, timeout=TIMEOUT_S).buckets
                 except grpc.RpcError as error:
-                    if steps == 1 or error.code() != grpc.StatusCode.INVALID_ARGUMENT:
-                        raise
-                    steps //= 2
-                    continue
+                    if error.code() == grpc.StatusCode.INVALID_ARGUMENT and steps > 1:
+                        steps //= 2
+                        continue
+                    if error.code() == grpc.StatusCode.INVALID_ARGUMENT and remedy:
+                        fail(f"{sentence(error, 'the node')}; {remedy}")
+                    raise
                 yield buckets
                 start_s = until_s
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from typer.testing import CliRunner
@@ -111,6 +112,17 @@ def test_records_are_found_where_sums_are_by_hour(node: tuple[Node, Source]) -> 
     servicer, source = node
     assert [*source.records(span(-DAY_S - 617, -617))] == [[]]
     assert servicer.asked == ["accounts/acme/services/chat"]
+
+
+def test_days_that_are_not_kept_any_more_are_refused_with_what_is(
+    node: tuple[Node, Source], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A month of a zone that is half an hour off begins within an hour of UTC; a month of UTC is there."""
+    start, end = Timestamp(seconds=MIDNIGHT_S - 2 * DAY_S), Timestamp(seconds=MIDNIGHT_S + DAY_S)
+    assert len([bucket for page in node[1].days(start, end) for bucket in page]) == 3
+    with pytest.raises(typer.Exit):
+        list(node[1].days(Timestamp(seconds=start.seconds + HOUR_S // 2), end))
+    assert "--time-zone UTC" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_span_that_is_empty_is_refused(tmp_path: Path) -> None:
