@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, exists, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.key_ring import ResumeKey
@@ -11,12 +11,12 @@ from metering_service.domain.records import CommitBatch, EpochMark, LeaseRecord,
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
 from metering_service.storage.fenced_commit import Writer, writer_for
-from metering_service.storage.request_lookup import named, wanted
+from metering_service.storage.request_lookup import bookings_text, named, values, wanted
 from metering_service.storage.resume_keys import add_key, read_keys
 from metering_service.storage.rows import lease_of, request_of, with_counts
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, rechecks, requests, services
 from metering_service.usecases.ports import RequestName
-from tallygate._server.database.engine import read_only
+from tallygate._server.database.engine import quick_reads, read_only
 from tallygate._server.database.upsert import dialect_insert
 
 _DATABASE_ID: Final = "database_id"
@@ -37,12 +37,7 @@ class SqlRecorder:
         self._known_services: set[tuple[str, str]] = set()
         # Built once: building one takes longer than the database takes to answer it.
         self._of_names = with_counts(wanted(engine.dialect))
-        self._first_booked = (
-            select(requests.c.service, requests.c.request_id, func.min(requests.c.settle_us))
-            .select_from(wanted(engine.dialect))
-            .where(not_(IS_OPEN), requests.c.predecessor_part.is_(None))
-            .group_by(requests.c.service, requests.c.request_id)
-        )
+        self._bookings = bookings_text(engine.dialect)
 
     async def close(self) -> None:
         """Let go of what this one has open by itself; the engine is its owner's to dispose of."""
@@ -150,9 +145,13 @@ class SqlRecorder:
 
     async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """Find when each of these requests was booked first, with one query."""
-        async with database_answers(self._engine), read_only(self._engine) as connection:
-            rows = await connection.execute(self._first_booked, named(self._engine.dialect, names))
-            return {RequestName(*name): booked_us for *name, booked_us in rows}
+        found: dict[RequestName, int] = {}
+        async with database_answers(self._engine):
+            parts = await quick_reads(self._engine).found(self._bookings, values(self._engine.dialect, names))
+        for *name, booked_us in parts:
+            request = RequestName(*name)
+            found[request] = min(booked_us, found.get(request, booked_us))
+        return found
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """Find the leases of this node's earlier epochs that are not closed."""

@@ -22,6 +22,8 @@ from tallygate._server.database.postgres_connect import is_pooled
 from tallygate._server.database.sqlite_file import SqliteFile
 
 Rows: TypeAlias = list[tuple[Any, ...]]
+Query: TypeAlias = tuple[str, Sequence[Any]]
+"""A query and its values."""
 
 
 class QuickReads(Protocol):
@@ -35,6 +37,16 @@ class QuickReads(Protocol):
 
     async def rows(self, *queries: str) -> list[Rows]:
         """The rows of each query. Each sees what was committed before it; together they are no transaction."""
+        return await self._ask([(query, ()) for query in queries])
+
+    async def found(self, query: str, values: Sequence[Any]) -> Rows:
+        """The rows of a query that has a place for each of the values, as the driver marks places."""
+        (rows,) = await self._ask([(query, values)])
+        return rows
+
+    async def _ask(self, queries: Sequence[Query]) -> list[Rows]:
+        """As `rows`."""
+        raise NotImplementedError
 
     async def answer(self) -> None:
         """Returns if the database answers, and can do what it is for."""
@@ -74,7 +86,7 @@ class SqliteReads(QuickReads):
         return (self._opened << 32) + int(version)
 
     @override
-    async def rows(self, *queries: str) -> list[Rows]:
+    async def _ask(self, queries: Sequence[Query]) -> list[Rows]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, queries)
 
     @override
@@ -99,15 +111,15 @@ class SqliteReads(QuickReads):
             self._stamps.close()
             self._stamps = None
 
-    def _read(self, queries: Sequence[str]) -> list[Rows]:
+    def _read(self, queries: Sequence[Query]) -> list[Rows]:
         with self._in_use:
             return self._rows(queries)
 
-    def _rows(self, queries: Sequence[str]) -> list[Rows]:
+    def _rows(self, queries: Sequence[Query]) -> list[Rows]:
         self._file.check()
         connection = self._reads = self._reads or self._connect()
         try:
-            found: list[Rows] = [connection.execute(query).fetchall() for query in queries]
+            found: list[Rows] = [connection.execute(query, values).fetchall() for query, values in queries]
             self._file.check_used()
         except (sqlite3.Error, OSError):
             self._reads = None
@@ -132,14 +144,14 @@ class PostgresReads(QuickReads):
         return None
 
     @override
-    async def rows(self, *queries: str) -> list[Rows]:
+    async def _ask(self, queries: Sequence[Query]) -> list[Rows]:
         async with self._reading:
             try:
                 # Whoever closes it meanwhile leaves the read its own, whose error says that it is closed.
                 connection = self._connection = self._connection or await self._connect()
                 # By a pooler a statement lives no longer than its transaction.
                 async with connection.transaction() if is_pooled(connection) else nullcontext():
-                    return [[tuple(row) for row in await connection.fetch(query)] for query in queries]
+                    return [[tuple(row) for row in await connection.fetch(query, *values)] for query, values in queries]
             except BaseException:
                 # Also where nobody waits for the answer any more: it would be the next query's.
                 self.close()

@@ -13,8 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.storage.fenced_commit import SqliteWriter
+from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import create_engine, migrate, sqlite_connector
-from tests.harness.metering.records import NODE, batch, denial, total_output, usage
+from tests.harness.metering.records import NODE, SERVICE, batch, denial, settled_request, total_output, usage
+
+NAMES = [RequestName(SERVICE, "r1"), RequestName(SERVICE, "r2")]
 
 
 @pytest.fixture
@@ -76,9 +79,28 @@ async def test_a_connection_cut_by_postgresql_is_unavailable(database: AsyncEngi
 async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
     """A refused connection is an outage, not a mistake."""
     engine = create_engine("postgresql://nobody@127.0.0.1:1/nothing")
+    recorder = SqlRecorder(engine, lambda: "id")
     with pytest.raises(StorageUnavailableError):
-        await SqlRecorder(engine, lambda: "id").register_node(NODE)
+        await recorder.register_node(NODE)
+    with pytest.raises(StorageUnavailableError):
+        await recorder.first_booked_us(NAMES)
     await engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_look_up_that_postgresql_cuts_off_is_unavailable(database: AsyncEngine) -> None:
+    """The same look-up is answered later, by another connection."""
+    recorder = SqlRecorder(database, lambda: "id")
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, batch(1, settled_request("r1", booked_us=7)))
+    assert await recorder.first_booked_us(NAMES) == {NAMES[0]: 7}
+    killer = await asyncpg.connect(database.url.set(drivername="postgresql").render_as_string(False))
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    await killer.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")  # noqa: S608
+    await killer.close()
+    with pytest.raises(StorageUnavailableError):
+        await recorder.first_booked_us(NAMES)
+    assert await recorder.first_booked_us(NAMES) == {NAMES[0]: 7}
 
 
 async def test_a_batch_whose_answer_was_lost_is_written_once(database: AsyncEngine) -> None:
@@ -120,6 +142,8 @@ async def test_a_sqlite_file_that_was_moved_away_takes_no_commit(tmp_path: Path,
     for _ in range(2):
         with pytest.raises(StorageUnavailableError, match=r"file .*metering\.sqlite3.* put"):
             await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))
+        with pytest.raises(StorageUnavailableError, match=r"file .*metering\.sqlite3.* put"):
+            await recorder.first_booked_us(NAMES)
     assert path.exists() == other
     away.rename(path)
     await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))

@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.storage import SqlRecorder
+from metering_service.storage.request_lookup import bookings_text
 from metering_service.storage.schema import metadata
 from metering_service.storage.statements import BulkStatement, CommitStatements
 from metering_service.usecases.ports import RequestName
@@ -26,10 +27,10 @@ async def test_a_report_has_services_or_its_node_in_every_statement(
     epoch = await recorder.register_node(NODE)
     with recorded(database) as statements:
         await recorder.commit(NODE, epoch, batch(1, open_request("r1")))
-        await recorder.first_booked_us([RequestName(SERVICE, "r1")])
         await recorder.find_requests([RequestName(SERVICE, "r1")])
     bulk = [one for one in vars(CommitStatements(database.dialect)).values() if isinstance(one, BulkStatement)]
     assert len(bulk) == 10
     texts = [statement for statement, _ in statements] + [one.from_arrays for one in bulk]
+    texts.append(bookings_text(database.dialect))
     found = [one.partition(":")[0] for text in texts for one in across_shards(text, COLUMNS)]
     assert found == ["counts_pages"]

@@ -66,6 +66,16 @@ async def test_a_read_sees_what_was_committed_before_it(either: AsyncEngine) -> 
     await reads.answer()
 
 
+async def test_a_query_has_values(either: AsyncEngine) -> None:
+    """Each in its place, as the driver marks it, and never a part of the query."""
+    query = "SELECT number, $2::text FROM lines WHERE number = $1"
+    if either.dialect.name == "sqlite":
+        query = "SELECT number, ?2 FROM lines WHERE number = ?1"
+    await write(either)
+    for wanted, there in ((1, [(1, "'; --")]), (2, [])):
+        assert await quick_reads(either).found(query, (wanted, "'; --")) == there
+
+
 async def test_reads_at_the_same_time_wait_for_each_other(either: AsyncEngine) -> None:
     """A connection answers one question at a time."""
     answers = await asyncio.gather(*(quick_reads(either).rows(f"SELECT {number}") for number in range(5)))
@@ -114,7 +124,7 @@ class SlowConnection:
         self.is_reading = False
         self.disturbances: list[str] = []
 
-    def execute(self, query: str) -> "SlowConnection":
+    def execute(self, query: str, _values: object = ()) -> "SlowConnection":
         self._note(query)
         self.is_reading = True
         self.has_begun.set()
