@@ -9,7 +9,7 @@ import grpc
 from typing_extensions import override
 
 from metering_service.api.authenticator import require_unchanged, shown_by
-from metering_service.api.codec import decode_any_report, decode_report, encode_decision
+from metering_service.api.codec import decode_any_report, decode_report, encode_decision_into
 from metering_service.api.meter_counts import MeterCounts
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
 from metering_service.api.meter_response import encode_responses
@@ -225,7 +225,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         require_unchanged(current_caller())
         decision: Decision = await ask(self._node, report)
         self.counts.note_call(decision)
-        return pb.AuthorizeResponse(decision=encode_decision(decision))
+        response = pb.AuthorizeResponse()
+        encode_decision_into(response.decision, decision)
+        return response
 
     @override
     async def Report(
@@ -239,7 +241,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         require_unchanged(current_caller())
         decision: Decision = await ask(self._node, report)
         self.counts.note_call(decision)
-        return pb.ReportResponse(decision=encode_decision(decision))
+        response = pb.ReportResponse()
+        encode_decision_into(response.decision, decision)
+        return response
 
 
 def _check(message: pb.MeterRequest | PartlyReadable) -> None:

@@ -94,9 +94,11 @@ async def ask(node: Node, report: Report) -> Decision:
         if decision is None:
             return caller.with_receipt
         return decision._replace(receipt=caller.with_receipt.receipt)
+    if decision is not None:
+        return decision
     service = node.services.get(report.service)
     version = service.config.version if service is not None and service.config is not None else 0
-    return decision if decision is not None else Decision(report.request_id, config_version=version)
+    return Decision(report.request_id, config_version=version)
 
 
 async def _wait(caller: _Caller, report: Report) -> None:

@@ -66,7 +66,7 @@ class WaitingRoom:
 
     def is_full_of(self, service: str) -> bool:
         """Whether too much waits for more on services of this one's account to be taken in."""
-        return account_of(service) in self.full_accounts
+        return bool(self.full_accounts) and account_of(service) in self.full_accounts
 
     def is_full_from(self, stream: Reporter) -> bool:
         """Whether too much of what one stream said waits for it to be read on."""
