@@ -270,7 +270,7 @@ async def test_limits_show_what_is_left(stage: Stage) -> None:
     for name in ("acme", "red", "chat"):
         assert f"<strong>of-{name}</strong>" in page.text
         assert f"<strong>rule-of-{name}</strong>" in page.text
-    assert page.text.count("1,234 of 1,234 tokens") == 3
+    assert page.text.count("of 1,234 tokens spent, 1,234 tokens left") == 3
 
 
 @pytest.mark.parametrize(
