@@ -93,6 +93,20 @@ async def test_a_change_shows_on_an_open_page(stage: Stage, part: str) -> None:
     assert "ctivating" in after.text
 
 
+async def test_the_hub_finds_a_model_by_what_clients_call_it(stage: Stage) -> None:
+    """Its id or an alias; what nobody calls a model is said, and can be typed anew."""
+    aliases = catalog_service_pb2.AliasList(aliases=["meta/llama"])
+    await stage.control.catalogue.UpdateModel(
+        catalog_service_pb2.UpdateModelRequest(name="models/llama", aliases=aliases)
+    )
+    browser = await stage.signed_in()
+    for called, count in (("llama", 1), ("meta/llama", 1), ("lla", 0)):
+        page = await browser.get("/accounts/acme/models", params={"model": called})
+        assert page.text.count('<li class="card">') == count
+        assert f'value="{called}"' in page.text
+        assert ("No model has this id or alias." in page.text) == (not count)
+
+
 async def test_of_many_events_the_newest_are_shown(stage: Stage) -> None:
     """However many there were before them."""
     name = (await create(stage)).removeprefix("/")
