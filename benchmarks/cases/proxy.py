@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.envoy_load import INPUT_TOKENS, Pace, Seen, all_streams, stream, upstream
@@ -22,6 +22,8 @@ FIRST_MAX_MS: Final = 1.5
 CHUNK_MAX_US: Final = 500.0
 """Processor for a chunk that makes 2,000 chunks a second on a core."""
 TIMES_MIN: Final = 5.0
+REST_S: Final = 0.01
+"""Time between two of them."""
 ONE_BY_ONE: Final = 100
 """Number of requests, one after the other, by which the first chunk is timed."""
 PACE: Final = Pace(streams=50, chunks=150, interval_s=0.1)
@@ -29,7 +31,14 @@ SLOWER: Final = Pace(streams=10, chunks=150, interval_s=0.1)
 """Load of LiteLLM, which would not keep up with the other one."""
 NAME: Final = f"{PACE.streams} streams, {PACE.streams / PACE.interval_s:,.0f} chunks/s"
 
-Samples = dict[str, list[float]]
+
+class Round(NamedTuple):
+    """What one round has measured: until the first chunk, and processor for a chunk, a request, a further chunk."""
+
+    first_ms: float
+    chunk_us: float
+    request_us: float
+    further_us: float
 
 
 async def run(bench: Bench) -> None:
@@ -42,8 +51,7 @@ async def run(bench: Bench) -> None:
     if THEIRS not in paces:
         bench.remarks.append("LiteLLM is not there to be measured beside the proxy: run `make test-litellm`.")
     one_by_one = 10 if bench.plan.quick else ONE_BY_ONE
-    first: Samples = {name: [] for name in paces}
-    chunk_us: Samples = {name: [] for name in paces}
+    rounds: dict[str, list[Round]] = {name: [] for name in paces}
     told = Result()
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(bench.real("sqlite"))
@@ -62,25 +70,41 @@ async def run(bench: Bench) -> None:
         task = bench.progress.add_task("proxy", total=bench.plan.rounds * len(paces))
         for _ in range(bench.plan.rounds):
             for name, pace in paces.items():
-                alone = Seen()
-                for _ in range(one_by_one):
-                    await stream(ports[name]["short"][0], alone)
-                first[name].append(median(alone.first_ms))
-                port, pid = ports[name]["paced"]
-                before_s = processor_s(pid) if pid else 0.0
-                seen = await all_streams(port, pace)
-                used_s = processor_s(pid) - before_s if pid else 0.0
-                chunk_us[name].append(used_s / len(seen.chunk_ms) * 1e6)
+                rounds[name].append(await _measure(ports[name], pace, one_by_one))
                 bench.progress.advance(task)
                 if name == OURS:
                     told.finished_requests += one_by_one + pace.streams
                     told.finished_tokens += one_by_one * (INPUT_TOKENS + 1)
                     told.finished_tokens += pace.streams * (INPUT_TOKENS + pace.chunks)
         bench.measured[target.control].append(told)
-    bench.figures += _figures(first, chunk_us)
+    bench.figures += _figures(rounds)
 
 
-def _figures(first: Samples, chunk_us: Samples) -> list[Figure]:
+async def _measure(ports: Mapping[str, tuple[int, int]], pace: Pace, one_by_one: int) -> Round:
+    """One round of requests one by one, which have one chunk each, and of streams at once."""
+    alone = Seen()
+    port, pid = ports["short"]
+    before_s = _used_s(pid)
+    for _ in range(one_by_one):
+        await stream(port, alone)
+        # The end of the one before is not what the next one waits for.
+        await asyncio.sleep(REST_S)
+    request_s = (_used_s(pid) - before_s) / one_by_one
+    port, pid = ports["paced"]
+    before_s = _used_s(pid)
+    seen = await all_streams(port, pace)
+    used_s, chunks = _used_s(pid) - before_s, len(seen.chunk_ms)
+    further_s = (used_s - request_s * pace.streams) / (chunks - pace.streams)
+    return Round(median(alone.first_ms), used_s / chunks * 1e6, request_s * 1e6, further_s * 1e6)
+
+
+def _used_s(pid: int) -> float:
+    return processor_s(pid) if pid else 0.0
+
+
+def _figures(rounds: Mapping[str, list[Round]]) -> list[Figure]:
+    first = {name: [each.first_ms for each in measured] for name, measured in rounds.items()}
+    chunk_us = {name: [each.chunk_us for each in measured] for name, measured in rounds.items()}
     figures = []
     for name in [name for name in first if name != ALONE]:
         more = [own - alone for own, alone in zip(first[name], first[ALONE], strict=True)]
@@ -93,7 +117,13 @@ def _figures(first: Samples, chunk_us: Samples) -> list[Figure]:
     own = Figure("proxy", f"{NAME}, processor for each", "us", chunk_us[OURS], lower_is_better=True)
     own.at_least = CHUNK_MAX_US
     own.notes.append("opening and recording its request included")
-    figures.append(own)
+    request = [each.request_us for each in rounds[OURS]]
+    further = [each.further_us for each in rounds[OURS]]
+    figures += [
+        own,
+        Figure("proxy", "processor for a request of one chunk", "us", request, lower_is_better=True),
+        Figure("proxy", f"{NAME}, processor for each but a request's first", "us", further, lower_is_better=True),
+    ]
     if THEIRS in chunk_us:
         ours, theirs = ([1e6 / us for us in chunk_us[name]] for name in (OURS, THEIRS))
         figure = Figure("proxy", "chunks for each second of a core, beside LiteLLM's", "chunks/s", ours, theirs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tallygate.integrations.openai.assembly import can_stream
@@ -177,14 +178,22 @@ def _usage_options(shape: Shape, content: Mapping[str, Any], usage: StreamUsage)
 
 def _plain_fields(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
     """What to change of a request so that every reader reads the same."""
-    fields = facts_of(shape).usage_fields
-    truths = _TRUTHS if fields.within else _TRUTHS.union((fields.final, fields.running))
-    refuse_lookalikes(content, _NAMES.union(truths, count_fields(shape), {facts_of(shape).within} - {""}))
+    fields, (truths, names) = facts_of(shape).usage_fields, _known_names(shape)
+    refuse_lookalikes(content, names)
     changes = _plain_counts(shape, content) | _plain_truths(content, truths)
     if fields.within and (options := fields.find(content)):
         plain = _plain_truths(options, (fields.final, fields.running))
         changes |= fields.changes(content, plain) if plain else {}
     return changes | _storing_nothing(shape, {**content, **changes})
+
+
+@cache
+def _known_names(shape: Shape) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the fields that are true or false, and of all that decide anything, which nothing may look like."""
+    facts = facts_of(shape)
+    fields = facts.usage_fields
+    truths = _TRUTHS if fields.within else _TRUTHS.union((fields.final, fields.running))
+    return truths, _NAMES.union(truths, count_fields(shape), {facts.within} - {""})
 
 
 def _plain_truths(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, bool]:

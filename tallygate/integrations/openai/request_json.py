@@ -39,7 +39,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
         BadRequestError: It is no JSON object, has a key twice, or numbers that are none.
     """
     try:
-        content = json.loads(raw.decode(), object_pairs_hook=_object_with_keys_once, parse_constant=_refuse_constant)
+        content = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError):
         raise BadRequestError("The request's body is not JSON in UTF-8.") from None
     if not isinstance(content, dict):
@@ -54,7 +54,7 @@ def write_body(content: Mapping[str, Any]) -> bytes:
         BadRequestError: A number is too large for any reader.
     """
     try:
-        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        return _ENCODER.encode(content).encode()
     except (ValueError, RecursionError):
         raise BadRequestError("The request's body has a number that is too large.") from None
 
@@ -135,4 +135,6 @@ def _shown(key: str) -> str:
     return ascii(key[:_KEY_SHOWN])
 
 
+# Once: to make one costs as much as to read a short body.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object_with_keys_once, parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
