@@ -67,7 +67,12 @@ async def open_service(tx: Transaction, account: Account, service_id: str, act: 
         ResourceNotFoundError: there is no such service.
         RefusedError: SERVICE_DELETED.
     """
-    return await catch_up(tx, account, await living_service(tx, account, service_id), act.now_us)
+    service = await living_service(tx, account, service_id)
+    if service.create_us is None:
+        # As `create_service`: whoever retires the model would not see that this one is stored now.
+        await tx.lock_globals()
+        service = await living_service(tx, account, service_id)
+    return await catch_up(tx, account, service, act.now_us)
 
 
 async def living_service(tx: Transaction, account: Account, service_id: str) -> Service:

@@ -1,7 +1,7 @@
 """Retired models and closed accounts: what stops, what is refused, what goes on, and how it is taken back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 from sqlalchemy import text
@@ -224,8 +224,11 @@ async def test_a_retirement_while_the_sweeper_is_at_the_model_is_worked_through(
     assert [event.origin.cause for event in await desk.events()] == [EventCause.MODEL_RETIRED]
 
 
-async def test_nothing_is_begun_while_a_model_is_retired(desk: Desk, engine: AsyncEngine) -> None:
-    """A creation that comes before the retirement is committed waits for it, and is refused then."""
+@pytest.mark.parametrize("begin", [lambda desk: desk.create("late"), lambda desk: desk.claim(DEFAULT)])
+async def test_nothing_is_begun_while_a_model_is_retired(
+    desk: Desk, engine: AsyncEngine, begin: Callable[[Desk], Coroutine[None, None, object]]
+) -> None:
+    """What would store a service before the retirement is committed waits for it, and is refused then."""
 
     async def waits() -> bool:
         if engine.dialect.name == "sqlite":
@@ -239,7 +242,7 @@ async def test_nothing_is_begun_while_a_model_is_retired(desk: Desk, engine: Asy
     async with desk.database.writing() as tx:
         await tx.lock_globals()
         await set_retired(tx, "llama", Act(desk.now_us, SYSTEM, str), retired=True)
-        creating = asyncio.create_task(desk.create("late"))
+        beginning = asyncio.create_task(begin(desk))
         await until_found(waits)
     with pytest.raises(RefusedError, match="retired"):
-        await creating
+        await beginning
