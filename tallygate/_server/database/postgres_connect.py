@@ -34,9 +34,13 @@ COMMAND_TIMEOUT_S: Final = 10
 # A program that is frozen or cut off in the middle of a transaction shall not keep its locks from the others.
 IDLE_IN_TRANSACTION_S: Final = 3
 TRANSACTION_S: Final = 15
-"""Maximum duration of a transaction. asyncpg sends a statement in two parts, and for a server that waits for the second
-one the transaction is not idle: no other time-out ends it, also not that of statements."""
+"""Maximum duration of a transaction that does not go on, see `go_on`.
+
+asyncpg sends a statement in two parts, and for a server that waits for the second one the transaction is not idle: no
+other time-out ends it, also not that of statements.
+"""
 _HAS_TRANSACTION_TIMEOUT: Final = (17, 0)
+_GO_ON: Final = "SELECT set_config('transaction_timeout', '0', true), set_config('transaction_timeout', '{}s', true)"
 # A host that is cut off answers nothing, and would be waited for two hours; PostgreSQL before 17 has only this.
 _LOST_HOST: Final = """
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '11s'
@@ -180,6 +184,11 @@ def _limits(connection: asyncpg.Connection, command: str, *, is_hurried: bool) -
     if is_hurried and connection.get_server_version() >= _HAS_TRANSACTION_TIMEOUT:
         limits += f"; {command} transaction_timeout = '{TRANSACTION_S}s'"
     return limits
+
+
+def go_on(connection: asyncpg.Connection) -> str | None:
+    """The statement by which the time of a transaction begins anew; None where it has none."""
+    return _GO_ON.format(TRANSACTION_S) if connection.get_server_version() >= _HAS_TRANSACTION_TIMEOUT else None
 
 
 def _options_of(url: URL) -> Mapping[str, Any]:

@@ -1,26 +1,37 @@
 """The engine over PostgreSQL: a pool of few connections, of which one is always left for writing."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import URL, Dialect, event
+from sqlalchemy import URL, Connection, Dialect, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 from typing_extensions import override
 
-from tallygate._server.database.postgres_connect import COMMAND_TIMEOUT_S, PostgresConnector, is_pooled
+from tallygate._server.database.postgres_connect import (
+    COMMAND_TIMEOUT_S,
+    TRANSACTION_S,
+    PostgresConnector,
+    go_on,
+    is_pooled,
+)
 from tallygate._server.database.quick_reads import PostgresReads, QuickReads
 from tallygate._server.database.url import POSTGRESQL
 from tallygate._server.outage import Outage
 
 POOL_TIMEOUT_S: Final = 10
 """Timeout for a connection of the pool: one that waits for longer is told that the database does not answer."""
+GO_ON_S: Final = TRANSACTION_S - COMMAND_TIMEOUT_S
+"""Time after which a transaction's next statement lets its time begin anew: what is left is enough for any one."""
 _READ_ONLY_SQLSTATE: Final = "25006"
+_SINCE: Final = "tallygate_since"
 
 
 class PostgresEngine(AsyncEngine):
@@ -36,6 +47,8 @@ class PostgresEngine(AsyncEngine):
         self._readers = asyncio.Semaphore(max(1, pool_size - 1))
         connector = self._connector = PostgresConnector(url, wanted=wanted)
         event.listen(engine, "do_connect", lambda dialect, *_: _connect(dialect, connector))
+        event.listen(engine, "begin", _note_time)
+        event.listen(engine, "before_cursor_execute", lambda connection, *_: _go_on(connection, connector))
         event.listen(engine, "handle_error", _leave_read_only)
         self.outage = Outage(name)
         self.quick_reads: QuickReads = PostgresReads(self, may_be_read_only=not connector.is_for_writing)
@@ -83,6 +96,22 @@ def _connect(dialect: Dialect, connector: PostgresConnector) -> Any:
         unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
         return dialect.connect(async_creator_fn=given, **unnamed)
     return dialect.connect(async_creator_fn=given)
+
+
+def _note_time(connection: Connection) -> None:
+    connection.info[_SINCE] = time.monotonic()
+
+
+def _go_on(connection: Connection, connector: PostgresConnector) -> None:
+    """A transaction may have any number of statements, such as one that stops thousands of services."""
+    is_due = time.monotonic() - connection.info.get(_SINCE, math.inf) >= GO_ON_S
+    if is_due and connector.command_timeout_s is not None:
+        _note_time(connection)
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        statement = go_on(driver)
+        if statement is not None:
+            connection.exec_driver_sql(statement)
 
 
 def _leave_read_only(context: ExceptionContext) -> None:

@@ -1,15 +1,17 @@
 """Connections to PostgreSQL: which host is taken, and when one is left."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server.database import postgres_connect
+from tallygate._server.database import postgres_connect, postgres_engine
 from tallygate._server.database.engine import create_engine, quick_reads, read_only
 from tallygate._server.database.migration import explain
 from tallygate._server.database.postgres_connect import NotWantedError
@@ -102,6 +104,20 @@ async def test_a_leader_that_became_a_stand_by_is_left_though_nobody_writes(url:
     assert "is read-only" in (await problem_of(engine) or "")
     assert await problem_of(engine) is None
     assert await pid(engine) != before
+    await engine.dispose()
+
+
+async def test_a_transaction_that_goes_on_has_more_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stops thousands of services takes as long as it takes; its time is for one that is frozen."""
+    passed = itertools.count()
+    monkeypatch.setattr(postgres_engine, "time", SimpleNamespace(monotonic=lambda: 3.0 * next(passed)))
+    engine = create_engine(url)
+    await pid(engine)
+    monkeypatch.setattr(postgres_connect, "TRANSACTION_S", 16)
+    for _ in range(2):
+        async with engine.begin() as connection:
+            found = [await connection.scalar(text("SHOW transaction_timeout")) for _ in range(2)]
+        assert found == ["15s", "16s"]
     await engine.dispose()
 
 
