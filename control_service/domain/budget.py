@@ -125,10 +125,13 @@ def _pace(budget: Budget, period: Period, spent_units: int, now_us: int) -> Pace
 
 def _used_up_us(budget: Budget, period: Period, spent_units: int, pace: Pace) -> int | None:
     """When the amount is used up that is in force by then: a raise that ends before it leaves the budget's own."""
-    found = pace.used_up_us(budget.amount_at(pace.now_us) - spent_units)
-    raised_until_us = budget.raised_until_us
-    if found is not None and raised_until_us is not None and pace.now_us < raised_until_us < found:
-        found = max(pace.used_up_us(budget.amount_units - spent_units) or 0, raised_until_us)
+    amount_units, raised_until_us = budget.amount_at(pace.now_us), budget.raised_until_us
+    found = pace.used_up_us(amount_units - spent_units)
+    outlasts = pace.is_measured and budget.amount_units < amount_units > spent_units
+    if outlasts and raised_until_us is not None and (found is None or raised_until_us < found):
+        own_units = budget.amount_units - spent_units
+        found = pace.used_up_us(own_units) if own_units > 0 else raised_until_us
+        found = None if found is None else max(found, raised_until_us)
     return found if found is not None and (period.end_us is None or found < period.end_us) else None
 
 

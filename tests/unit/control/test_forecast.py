@@ -75,6 +75,11 @@ def test_a_raise_that_ends_leaves_the_own_amount() -> None:
     assert standing_at(raised, {"": 1_500}, NOW).used_up_us == NOW + 10 * DAY // 3
     assert standing_at(raised, {"": 900}, NOW).used_up_us == NOW + 5 * DAY
     assert standing_at(raised, {"": 500}, NOW).used_up_us == NOW + 10 * DAY
+    as_good_as_all = replace(raised, raised_units=10**15, raised_until_us=NOW + DAY // 2)
+    assert standing_at(as_good_as_all, {"": 500}, NOW).used_up_us == NOW + 10 * DAY
+    assert standing_at(as_good_as_all, {"": 1_500}, NOW).used_up_us == NOW + DAY // 2
+    assert standing_at(replace(as_good_as_all, amount_units=10**12), {"": 500}, NOW).used_up_us is None
+    assert standing_at(as_good_as_all, {"": 0}, NOW).used_up_us is None
 
 
 def test_of_members_the_one_that_has_spent_most_is_forecast() -> None:
