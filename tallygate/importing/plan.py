@@ -15,7 +15,8 @@ from tallygate._wire.names import ID_MAX
 
 _NO_ID: Final = re.compile(r"[^a-z0-9]+")
 _HASH_CHARS: Final = 12
-_AMOUNT_MAX: Final = 2**63 - 1
+_AMOUNT_MAX: Final = 10**18
+"""Maximum amount of a budget, in nanos."""
 
 
 class Period(Enum):

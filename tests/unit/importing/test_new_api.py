@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from control_service.domain.input_bounds import AMOUNT_NANOS_MAX
 from tallygate.importing.new_api import CHANNELS, KEYS, OPTIONS, USERS, plan_new_api
 from tallygate.importing.plan import Plan, Target
 
@@ -57,6 +58,12 @@ def test_as_much_remains_as_remained(counts: bool, team: tuple[float, float], to
     made = plan({}, target=Target({}, has_dollars=True, counts_spent=counts))
     found = [(one.amount_nanos / 1e9, one.spent_nanos / 1e9) for one in made.budgets]
     assert found == [team, token]
+
+
+def test_a_quota_without_measure_becomes_as_much_as_a_budget_may_be() -> None:
+    """Not more, which control would refuse in the middle of an import."""
+    made = plan({"remain_quota": 10**17})
+    assert [one.amount_nanos for one in made.budgets] == [10**9, AMOUNT_NANOS_MAX]
 
 
 def test_a_dollar_may_have_another_number_of_units() -> None:
