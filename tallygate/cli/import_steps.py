@@ -7,7 +7,8 @@ is known by never having been changed, and a repeat enables it; one that somebod
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ _METRICS: Final = {
 }
 _LIMITS_MAX: Final = 1_000
 """Maximum number of budgets and rules of an account."""
+_LIMITS_ON_PLACE_MAX: Final = 100
+"""Maximum number of them on one team or key."""
 
 
 @dataclass(slots=True)
@@ -57,9 +60,16 @@ class Made:
 def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
     """Makes what is not there yet; what was made stays where a later step fails, and a repeat goes on after it.
 
-    Teams have their limits before there are keys to open anything for them, and so have keys.
+    Teams have their limits before there are keys to open anything for them, and so have keys. What was deleted here
+    gets neither limits nor keys.
     """
-    limits = _limits(channel, account, plan)
+    there = _keys(channel, account)
+    teams_gone = _deleted_teams(channel, account)
+    planned = {f"{account}/keys/{key.id}": key for key in plan.keys}
+    unknown = {name: key for name, key in planned.items() if name not in there}
+    left_out = {name for name, key in unknown.items() if f"{account}/teams/{key.team}" in teams_gone}
+    keys_gone = {key.name for key in there.values() if key.HasField("delete_time")}
+    limits = _limits(channel, account, plan, teams_gone | keys_gone | left_out)
     made = Made()
     teams = team_service_pb2_grpc.TeamServiceStub(channel)
     _make_each(
@@ -77,12 +87,12 @@ def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
     limited = {f"{account}/{place}" for place in plan.places}
     stub = limit_service_pb2_grpc.LimitServiceStub(channel)
     _make_each(made, _create(stub), (each for each in limits if not each.place.startswith(of_keys)))
-    planned = {f"{account}/keys/{key.id}": key for key in plan.keys}
-    there = _keys(channel, account)
-    new = [_key(name, key) for name, key in planned.items() if name not in there]
+    new = [_key(name, key) for name, key in unknown.items() if name not in left_out]
     for key in new:
         key.disabled = key.name in limited
-    made.there += len(planned) - len(new)
+    made.there += len(planned) - len(unknown)
+    if left_out:
+        err.print(f"{len(left_out):,} keys are left out: their teams were deleted here.", style="dim")
     _make_keys(made, channel, account, new)
     _make_each(made, _create(stub), (each for each in limits if each.place.startswith(of_keys)))
     left = [name for name in planned if name in there and _was_left_disabled(there[name])]
@@ -93,20 +103,29 @@ def make(channel: grpc.Channel, account: str, plan: Plan) -> Made:
 _Limit = limit_service_pb2.CreateBudgetRequest | limit_service_pb2.CreateRateRuleRequest
 
 
-def _limits(channel: grpc.Channel, account: str, plan: Plan) -> list[_Limit]:
-    """The limits that are not there; ends the command where the account cannot have so many, before there is a key."""
+def _limits(channel: grpc.Channel, account: str, plan: Plan, gone: Collection[str]) -> list[_Limit]:
+    """The limits that are not there, but of places that are gone.
+
+    Ends the command where the account, or a place in it, cannot have so many, before there is a key.
+    """
     stub = limit_service_pb2_grpc.LimitServiceStub(channel)
     budgets = limit_service_pb2.ListBudgetsRequest(account=account)
     rules = limit_service_pb2.ListRateRulesRequest(account=account)
-    there = {one.name for one in all_pages(stub.ListBudgets, budgets, "budgets").budgets}
-    there |= {one.name for one in all_pages(stub.ListRateRules, rules, "rate_rules").rate_rules}
+    there = {one.name: one.place for one in all_pages(stub.ListBudgets, budgets, "budgets").budgets}
+    there |= {one.name: one.place for one in all_pages(stub.ListRateRules, rules, "rate_rules").rate_rules}
     planned: list[_Limit] = [_budget(account, one) for one in plan.budgets]
     planned += [_rule(account, one) for one in plan.rules]
-    new = [each for each in planned if each.name not in there]
+    new = [each for each in planned if each.name not in there and each.place not in gone]
     if new and len(there) + len(new) > _LIMITS_MAX:
         fail(
             f"{account} would have {len(there) + len(new):,} budgets and rules, of at most {_LIMITS_MAX:,}; nothing "
             "was made: take limits off there first, or import into several accounts"
+        )
+    counts = Counter([*there.values(), *(each.place for each in new)])
+    for place in (each.place for each in new if counts[each.place] > _LIMITS_ON_PLACE_MAX):
+        fail(
+            f"{place} would have {counts[place]:,} budgets and rules, of at most {_LIMITS_ON_PLACE_MAX}; nothing was "
+            "made: take limits off it first, here or where they come from"
         )
     return new
 
@@ -160,6 +179,13 @@ def _keys(channel: grpc.Channel, account: str) -> dict[str, api_key_pb2.ApiKey]:
     stub = key_service_pb2_grpc.KeyServiceStub(channel)
     request = key_service_pb2.ListKeysRequest(account=account, show_deleted=True)
     return {key.name: key for key in all_pages(stub.ListKeys, request, "keys").keys}
+
+
+def _deleted_teams(channel: grpc.Channel, account: str) -> set[str]:
+    """The names of those that were deleted here; none is used again."""
+    stub = team_service_pb2_grpc.TeamServiceStub(channel)
+    request = team_service_pb2.ListTeamsRequest(account=account, show_deleted=True)
+    return {team.name for team in all_pages(stub.ListTeams, request, "teams").teams if team.HasField("delete_time")}
 
 
 def _make_keys(made: Made, channel: grpc.Channel, account: str, new: list[key_service_pb2.ImportedKey]) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+import typer
 
 from tallygate.cli.import_steps import Made, make
 from tallygate.cli.rpc import control_channel
 from tallygate.client import Denied, MeteringClient
 from tallygate.control.v1.limit_service_pb2 import CreateRateRuleRequest
-from tallygate.importing.litellm import KEYS, plan_litellm
+from tallygate.importing.litellm import KEYS, TEAMS, plan_litellm
 from tallygate.importing.plan import Target
 from tests.harness.patience import until_found
 from tests.harness.postgres import fresh_database
@@ -166,7 +167,8 @@ def test_a_file_of_new_apis_is_brought_along(running: Up, tmp_path: Path) -> Non
     assert "sk-upstream" not in said.out
     assert "--shared" in said.err
     share(running, "other")
-    assert asyncio.run(authorise(running.metering, f"sk-{key}")) == "NOT_ENABLED"
+    # The node may know the service as it was before.
+    wait_for(running, f"sk-{key}", "NOT_ENABLED")
 
 
 def test_more_limits_than_there_may_be_are_said_before_there_are_keys(running: Up, tmp_path: Path) -> None:
@@ -178,6 +180,36 @@ def test_more_limits_than_there_may_be_are_said_before_there_are_keys(running: U
     assert said.status == 1
     assert "nothing was made" in said.err
     assert running.tallygate("key", "list", "other", "--json").json == before
+
+
+def test_more_limits_than_a_key_may_have_are_said_before_there_are_keys(running: Up) -> None:
+    """Gateways have limits for each model of a key, and of these there may be many."""
+    models = [f"model-{number}" for number in range(101)]
+    row = {"token": "cd" * 32, "metadata": {"model_rpm_limit": dict.fromkeys(models, 3)}}
+    target = Target({name: name for name in models}, has_dollars=True, counts_spent=False)
+    plan = plan_litellm({KEYS: [row]}, target, 0)
+    with control_channel(running.control) as channel, pytest.raises(typer.Exit):
+        make(channel, "accounts/other", plan)
+    assert running.tallygate("key", "show", f"other/{plan.keys[0].id}").status != 0
+
+
+def test_what_was_deleted_here_stays_deleted(running: Up) -> None:
+    """With its limits; a repeat goes on with all else, but for keys of teams that are gone."""
+    tokens = [one * 32 for one in ("e1", "e2", "e3", "e4")]
+    rows = [
+        {"token": token, "rpm_limit": 5} | ({"team_id": "gone"} if at % 2 else {}) for at, token in enumerate(tokens)
+    ]
+    teams, target = [{"team_id": "gone", "rpm_limit": 9}], Target({}, has_dollars=True, counts_spent=False)
+    first, second = (plan_litellm({KEYS: some, TEAMS: teams}, target, 0) for some in (rows[:2], rows))
+    with control_channel(running.control) as channel:
+        assert make(channel, "accounts/other", first).new == 6
+        for deleted in (*(f"key delete other/{key.id}" for key in first.keys), "team delete other/litellm-gone"):
+            said = running.tallygate(*deleted.split())
+            assert said.status == 0, said.err
+        assert make(channel, "accounts/other", second) == Made(new=2, there=7)
+    keys = {key["name"]: key for key in running.tallygate("key", "list", "other", "--json").json["keys"]}
+    assert not keys[f"accounts/other/keys/{second.keys[2].id}"].get("disabled", False)
+    assert f"accounts/other/keys/{second.keys[3].id}" not in keys
 
 
 def test_what_cannot_be_read_is_said_before_anything_is_made(running: Up, tmp_path: Path) -> None:
