@@ -136,6 +136,15 @@ def test_traces_run_side_by_side(tmp_path: Path) -> None:
     ]
 
 
+def test_a_trace_may_begin_with_1970(tmp_path: Path) -> None:
+    """As one does whose dates were taken away: its first request comes before the node's first turn."""
+    path = tmp_path / "trace.csv"
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n1970-01-01 00:00:00,100,10\n1970-01-01 00:00:01,100,10\n")
+    (tmp_path / "s.toml").write_text("balance = 1\n" + CHAT)
+    (outcome,) = compare(of_traces([(path, read_trace(path))]), [read_settings(tmp_path / "s.toml")])
+    assert outcome.services["chat"].paid.billed == Counts(input=200, output=20)
+
+
 @pytest.mark.parametrize(("seconds", "kept"), [(999, False), (1_000, True), (1_999, True), (2_000, False)])
 def test_records_of_a_month_are_those_that_began_in_it(seconds: int, *, kept: bool) -> None:
     """From its beginning on, and before its end. What runs still is not in it, nor what used nothing."""
