@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from sqlalchemy import Double, cast, func, or_, select
+from sqlalchemy import Double, cast, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.pot import PotKind
 from control_service.storage import alert_schema, schema
+from control_service.storage.limit_schema import budgets as _budgets
 from control_service.usecases.survey_ports import MoneySums, Survey
 
 CURRENCIES_MAX: Final = 20
@@ -28,6 +29,10 @@ _TRIALS_LOW: Final = select(func.count()).where(
     # Without a product, which might be too large a number.
     _services.c.trial_quota_tokens - _services.c.trial_spent_tokens < _services.c.trial_quota_tokens // _TENTH,
 )
+_OF_BUDGET: Final = exists().where(
+    _budgets.c.account_id == _pots.c.account_id, _budgets.c.uid == _pots.c.limit_uid, _budgets.c.delete_us.is_(None)
+)
+"""Whether a pot's budget is there: the pot of one that is deleted stays for a while."""
 _DELIVERIES: Final = select(func.count()).where(_due_us.is_not(None))
 _MONEY: Final = (
     select(
@@ -58,6 +63,7 @@ async def survey(connection: AsyncConnection, now_us: int) -> Survey:
         .where(
             or_(_pots.c.end_us.is_(None), _pots.c.end_us > now_us),
             _pots.c.capacity_units - _pots.c.spent_units < _pots.c.capacity_units // _TENTH,
+            _OF_BUDGET,
         )
         .group_by(_pots.c.kind)
     )

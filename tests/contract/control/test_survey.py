@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
-from control_service.domain.limit import LimitPotKey
+from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, LimitPotKey, Place, PlaceKind
 from control_service.domain.limit_pot import BudgetPot
 from control_service.domain.pot import PotKind
 from control_service.storage import schema
@@ -24,7 +24,7 @@ def pot(name: str, spent: int, *, capacity: int = 1_000, end_us: int | None = No
 
 
 async def test_services_and_pots_are_counted(desk: Desk, engine: AsyncEngine) -> None:
-    """Services by status. A pot is low with less than a tenth; a period that has ended has none any more."""
+    """Services by status. A pot is low with less than a tenth; a period or budget that is over has none any more."""
     await desk.create("chat")
     await desk.create("other")
     await desk.claim("chat")
@@ -36,7 +36,11 @@ async def test_services_and_pots_are_counted(desk: Desk, engine: AsyncEngine) ->
     async with desk.database.writing() as tx:
         periods = [pot("ended", 901, end_us=NOW_US), pot("runs", 901, end_us=NOW_US + 1)]
         huge = pot("huge", 10**18, capacity=10**18)
-        await tx.limit_pots.put([*periods, pot("overspent", 1_001), pot("tenth", 900), huge])
+        pots = [*periods, pot("overspent", 1_001), pot("tenth", 900), huge, pot("deleted", 901)]
+        await tx.limit_pots.put(pots)
+        for name in (each.key.limit_uid for each in pots):
+            budget = Budget(name, name, Place(PlaceKind.ACCOUNT, "acme"), BudgetUnit.TOKENS, 1_000, BudgetPeriod.IN_ALL)
+            await tx.budgets.add(replace(budget, delete_us=1 if name == "deleted" else None))
     found = await desk.database.survey(NOW_US)
     assert found.pots_low == {"TRIAL": 1, "BUDGET_TOKENS": 3}
     assert found.services == {"ACTIVATING": 1, "NOT_ENABLED": 1}
