@@ -56,7 +56,7 @@ def decode_usage_query(request: pb.QueryUsageRequest, sight: Sight) -> UsageQuer
         start_us=start_ns // _MINUTE_NS * _MINUTE_NS // _NS_PER_US,
         end_us=-(-end_ns // _MINUTE_NS) * _MINUTE_NS // _NS_PER_US,
         step_us=decode_ns(request.step) // _NS_PER_US if request.HasField("step") else None,
-        services=tuple(request.services),
+        services=tuple(dict.fromkeys(request.services)),
         credential=request.credential if request.HasField("credential") else None,
         labels=tuple(sorted(request.labels.items())),
         group_by=tuple(dict.fromkeys(request.group_by)),

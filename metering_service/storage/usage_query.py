@@ -1,11 +1,12 @@
 """A query over the minute aggregates as SQL."""
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Label, RowMapping, Select, Table, func, literal, or_, select, true
+from sqlalchemy import Column, ColumnElement, Label, RowMapping, Select, Table, Text, func, literal, or_, select, true
 from sqlalchemy.types import BigInteger
 
 from metering_service.storage.labels_sql import label_value
@@ -119,19 +120,24 @@ def _named_one_by_one(table: Table, wanted: Collection[str]) -> ColumnElement[bo
     """The same by the names that the table has: times are sought for each, where a range of names is read whole."""
     accounts, names = _apart(wanted)
     service = table.c.service
-    return or_(*([service.in_(names)] if names else []), *(service.in_(_names(table, each)) for each in accounts))
+    return or_(*([service.in_(names)] if names else []), *([service.in_(_names(table, accounts))] if accounts else []))
 
 
-def _names(table: Table, account: str) -> Select[Any]:
-    """Names of an account's services that the table has: from each the next one, by the index."""
-    its = table.alias().c.service
+def _names(table: Table, accounts: Sequence[str]) -> Select[Any]:
+    """Names of these accounts' services that the table has: from each the next one, by the index.
 
-    def first_after(name: str | ColumnElement[str]) -> ColumnElement[Any]:
+    One statement for however many accounts, since it is made and compiled where decisions wait for it.
+    """
+    its, of_account = table.alias().c.service, Column("value", Text)
+    account = func.json_each(json.dumps(accounts)).table_valued(of_account).c.value
+
+    def first_after(name: ColumnElement[str], account: ColumnElement[str]) -> ColumnElement[Any]:
         # One bound from below: of two SQLite would seek by the first, and read on from there.
-        return select(func.min(its)).where(its > name, its < f"{account}0").scalar_subquery()
+        return select(func.min(its)).where(its > name, its < account + "0").scalar_subquery()
 
-    begin = select(first_after(f"{account}/").label("service")).cte(recursive=True)
-    found = begin.union_all(select(first_after(begin.c.service)).where(begin.c.service.is_not(None)))
+    begin = select(account.label("account"), first_after(account + "/", account).label("service")).cte(recursive=True)
+    next_one = select(begin.c.account, first_after(begin.c.service, begin.c.account))
+    found = begin.union_all(next_one.where(begin.c.service.is_not(None)))
     return select(found.c.service).where(found.c.service.is_not(None))
 
 

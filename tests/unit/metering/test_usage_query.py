@@ -65,3 +65,11 @@ def test_nothing_is_sorted_that_is_in_order() -> None:
     """Sums of all, and by service, are in the order of the key; by team, rows have to be sorted."""
     connection = filled(30)
     assert max(steps_of(connection), steps_of(connection, "service")) < 0.8 * steps_of(connection, "team")
+
+
+def test_one_statement_for_however_many_accounts() -> None:
+    """It is made on the loop, where each more would keep decisions waiting."""
+    every = tuple(f"accounts/a{number}" for number in range(100))
+    queries = [UsageQuery(0, MINUTE_US, None, wanted, None, (), ()) for wanted in (every[:1], every)]
+    one, hundred = (str(UsageSql(query, is_sqlite=True).usage().compile(dialect=DIALECT)) for query in queries)
+    assert one == hundred
