@@ -74,7 +74,7 @@ class Watcher:
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
         self._replenished_pots: dict[LimitPotKey, None] = {}
-        self._lost: dict[LostNode, int] = {}
+        self._lost: dict[LostNode, int] | None = None
         self._lost_due: tuple[LostNode, ...] = ()
         self._dismissed = False
         self._error: Exception | None = None
@@ -152,10 +152,15 @@ class Watcher:
             self._wake.set()
 
     def report_lost(self, lost: Iterable[LostNode], now_ns: int) -> None:
-        """Takes the nodes that are lost now; each but this one is sent at once and every `LOST_REPEAT_NS`."""
+        """Takes the nodes that are lost now; each but this one is sent at once and every `LOST_REPEAT_NS`.
+
+        Those that are lost when the stream begins are sent only if they still are by then: after a time in which no
+        node reached control all are lost, and come back one after the other.
+        """
         others = [one for one in lost if one.name != self.node]
-        due = tuple(one for one in others if now_ns - self._lost.get(one, -LOST_REPEAT_NS) >= LOST_REPEAT_NS)
-        self._lost = {one: now_ns if one in due else self._lost[one] for one in others}
+        sent = dict.fromkeys(others, now_ns) if self._lost is None else self._lost
+        due = tuple(one for one in others if now_ns - sent.get(one, -LOST_REPEAT_NS) >= LOST_REPEAT_NS)
+        self._lost = {one: now_ns if one in due else sent[one] for one in others}
         if due:
             self._lost_due = due
             self._wake.set()

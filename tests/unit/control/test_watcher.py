@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from control_service.api.fleet_codec import encode_update
 from control_service.domain.names import service_name
+from control_service.domain.node import LostNode
 from control_service.domain.payers import Resolution, ServiceConfig
-from control_service.usecases.fleet.watcher import Update, Watcher
+from control_service.usecases.fleet.watcher import LOST_REPEAT_NS, Update, Watcher
 from control_service.usecases.fleet_ports import Recall
 from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX
 
@@ -61,3 +62,35 @@ async def test_very_many_services_come_in_several_messages() -> None:
     assert [config.name for update in updates for config in update.services] == names
     assert max(map(size, updates)) < ANSWER_BYTES_MAX
     assert [update.version for update in updates[-2:]] == [7, 8]
+
+
+async def lost_of(watcher: Watcher) -> tuple[LostNode, ...]:
+    """The nodes that are told as lost now."""
+    update = await watcher.next(0)
+    assert update is not None
+    return update.lost_nodes
+
+
+async def test_a_node_that_was_lost_before_the_stream_is_told_if_it_still_is() -> None:
+    """Not where it comes back soon after: both were cut off from control. This node itself is never told as lost."""
+    both, other = (LostNode("node-a", 1), LostNode("node-b", 4)), LostNode("node-b", 4)
+    watcher = Watcher("node-a", 1, 7)
+    watcher.report_lost(both, 1)
+    assert await lost_of(watcher) == ()
+    watcher.report_lost((), LOST_REPEAT_NS)
+    assert await lost_of(watcher) == ()
+
+    watcher = Watcher("node-a", 1, 7)
+    watcher.report_lost(both, 1)
+    watcher.report_lost((other,), LOST_REPEAT_NS + 1)
+    assert await lost_of(watcher) == (other,)
+
+
+async def test_a_node_that_is_lost_while_the_stream_is_open_is_told_at_once_and_again() -> None:
+    """The stream began while all was well."""
+    other = LostNode("node-b", 4)
+    watcher = Watcher("node-a", 1, 7)
+    watcher.report_lost((), 1)
+    for now_ns, told in ((2, (other,)), (3, ()), (2 + LOST_REPEAT_NS, (other,))):
+        watcher.report_lost((other,), now_ns)
+        assert await lost_of(watcher) == told
