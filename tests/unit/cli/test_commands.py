@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ OF_PROGRAMS = {
 """RPCs that no person calls, and why."""
 
 
+@cache
 def _called() -> set[str]:
     """Names of attributes that the command line's modules read: an RPC is called by its name."""
     trees = [ast.parse(path.read_text()) for path in Path(tallygate.cli.__path__[0]).glob("*.py")]
