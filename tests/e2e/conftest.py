@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
+from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
+from tests.harness.migrated import migrated_url
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.programs import Pair
 
@@ -19,13 +22,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
-    """A control service and a metering node, over SQLite unless the test asks for "postgresql" as its parameter."""
+    """A control service and a metering node, over SQLite unless the test asks for "postgresql" as its parameter.
+
+    On PostgreSQL they find nothing, and make their tables themselves.
+    """
     async with AsyncExitStack() as stack:
         if getattr(request, "param", "sqlite") == "postgresql":
             server_url = request.getfixturevalue("postgres_url")
             urls = [await stack.enter_async_context(fresh_database(server_url)) for _ in range(2)]
         else:
-            urls = [f"sqlite:///{tmp_path}/{name}.sqlite3" for name in ("control", "metering")]
+            urls = [
+                migrated_url(tmp_path / f"{name}.sqlite3", migrations)
+                for name, migrations in (("control", CONTROL_MIGRATIONS), ("metering", METERING_MIGRATIONS))
+            ]
         control_url, metering_url = urls
         pair = Pair(tmp_path, control_url, metering_url)
         stack.push_async_callback(pair.kill)

@@ -1,14 +1,19 @@
-"""A metering node that does as it is told, and a patient client of it; some tests have a client of their own."""
+"""A metering node that does as it is told, a patient client of it, and a metering database; some have their own."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service.storage import MIGRATIONS
+from tallygate._server.database.engine import create_engine
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.metering.v1 import metering_service_pb2_grpc
+from tests.harness.migrated import migrated_url
 from tests.harness.wire.fake_metering import FakeMetering
 
 
@@ -29,6 +34,14 @@ async def node() -> AsyncIterator[FakeMetering]:
     yield fake
     await server.stop(0)
     assert not fake.wrong
+
+
+@pytest.fixture
+async def metering_database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """A SQLite database with nothing in it."""
+    engine = create_engine(migrated_url(tmp_path / "metering.sqlite3", MIGRATIONS))
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture

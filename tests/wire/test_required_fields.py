@@ -18,9 +18,8 @@ from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
 from metering_service.domain.denial_log import DenialLog
-from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
+from metering_service.storage import SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.ports import Running
-from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import (
     decision_pb2,
@@ -191,15 +190,16 @@ async def test_control_refuses_what_lacks_a_required_field(tmp_path: Path) -> No
 
 
 @pytest.fixture
-async def metering_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channel]:
+async def metering_channel(metering_database: AsyncEngine) -> AsyncIterator[grpc.aio.Channel]:
     """UsageService and RecoveryService over an empty database."""
-    await migrate(engine, MIGRATIONS, "metering service")
 
     def add(server: grpc.aio.Server) -> None:
         usage = UsageServicer(
-            SqlUsageReader(engine), lambda _services, _scope: Running(0, ZERO), lambda: 0, DenialLog(0)
+            SqlUsageReader(metering_database), lambda _services, _scope: Running(0, ZERO), lambda: 0, DenialLog(0)
         )
-        recovery = RecoveryServicer(SqlRecoveryStore(engine, SqlRecorder(engine, lambda: "id")), lambda: "id")
+        recovery = RecoveryServicer(
+            SqlRecoveryStore(metering_database, SqlRecorder(metering_database, lambda: "id")), lambda: "id"
+        )
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
 
@@ -209,7 +209,6 @@ async def metering_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channe
     await server.stop(0)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_metering_refuses_what_lacks_a_required_field(metering_channel: grpc.aio.Channel) -> None:
     """The same of what its database answers."""
     assert await wrong_annotations(metering_channel, DATABASE, DATABASE_REQUESTS) == []

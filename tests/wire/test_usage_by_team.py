@@ -16,11 +16,10 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase
-from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
+from metering_service.storage import SqlRecorder, SqlUsageReader
 from tallygate._access.rights import Right
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
-from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
@@ -38,8 +37,6 @@ from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.records import NODE
 from tests.harness.metering.services import stopped, with_money
 from tests.harness.wire.known_callers import KnownCallers, presenting
-
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 NAME = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -138,10 +135,9 @@ def _use(client: Client, team: str, service: str, *, ended: int, output: int) ->
 
 
 @pytest.fixture
-async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
+async def it(metering_database: AsyncEngine) -> AsyncIterator[Serving]:
     """The service of a node that asks for proof, over what its real rules have written."""
-    await migrate(engine, MIGRATIONS, "metering service")
-    fleet, recorder = used(), SqlRecorder(engine, lambda: "id")
+    fleet, recorder = used(), SqlRecorder(metering_database, lambda: "id")
     rig, memory = fleet["a"], fleet.database
     written = CommitBatch(
         1,
@@ -150,7 +146,9 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
         denials=tuple(memory.denials.items()),
     )
     await recorder.commit(NODE, await recorder.register_node(NODE), written)
-    servicer = UsageServicer(SqlUsageReader(engine), rig.node.running, rig.buffer.fresh_through_us, rig.node.denial_log)
+    servicer = UsageServicer(
+        SqlUsageReader(metering_database), rig.node.running, rig.buffer.fresh_through_us, rig.node.denial_log
+    )
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,

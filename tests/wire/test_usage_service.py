@@ -19,9 +19,8 @@ from metering_service.domain.cut import Cut
 from metering_service.domain.decision import Reason, deny
 from metering_service.domain.denial_log import Denial, DenialLog
 from metering_service.domain.usage_scope import UsageScope
-from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
+from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Running
-from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1.decision_pb2 import DECISION_REASON_BUDGET_EXCEEDED, DECISION_REASON_TRIAL_INSUFFICIENT
@@ -42,8 +41,6 @@ from tests.harness.metering.records import (
     usage,
 )
 from tests.harness.wire.grpcurl import grpcurl
-
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 NAME = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
 ACCOUNT = "accounts/acme"
@@ -67,9 +64,8 @@ class Serving:
 
 
 @pytest.fixture
-async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
+async def it(metering_database: AsyncEngine) -> AsyncIterator[Serving]:
     """The service over an empty database, two requests running."""
-    await migrate(engine, MIGRATIONS, "metering service")
     asked: list[tuple[str, ...]] = []
 
     def running(services: tuple[str, ...], _scope: UsageScope) -> Running:
@@ -77,7 +73,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
         return Running(2, Counts(input=5, output=6))
 
     denial_log = DenialLog(NOON_US)
-    servicer = UsageServicer(SqlUsageReader(engine), running, lambda: FRESH_US, denial_log)
+    servicer = UsageServicer(SqlUsageReader(metering_database), running, lambda: FRESH_US, denial_log)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,
@@ -90,7 +86,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
         stub = usage_service_pb2_grpc.UsageServiceStub(channel)
-        yield Serving(stub, address, SqlRecorder(engine, lambda: "id"), asked, denial_log)
+        yield Serving(stub, address, SqlRecorder(metering_database, lambda: "id"), asked, denial_log)
     await server.stop(0)
 
 

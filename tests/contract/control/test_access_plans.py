@@ -1,6 +1,5 @@
 """Decisions cost the same however many tokens, bindings and teams there are: each query finds its rows by an index."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.member import certificate_member
 from control_service.domain.principal import Principal
-from control_service.storage.database import SqlDatabase
+from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.resolve_credential import Certificate, Credentials
 from tallygate._access.role import Role
 from tests.harness.control.access import ALICE, SEAL, STAFF, bound, made_token, store
 from tests.harness.control.query_plans import recorded, scans
+from tests.harness.migrated import migrated_url
 
 
 @pytest.fixture
-def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+def database_url(tmp_path: Path) -> str:
     """SQLite only: it says in one line how it finds what is asked for."""
-    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'control.sqlite3')}"
+    return migrated_url(tmp_path / "control.sqlite3", MIGRATIONS)
 
 
 async def test_decisions_scan_no_table(engine: AsyncEngine) -> None:

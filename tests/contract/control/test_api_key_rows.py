@@ -1,6 +1,5 @@
 """API keys as rows: found by their secrets, listed, taken once, forgotten when they are old."""
 
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.api_key import ApiKey, KeyScope
-from control_service.storage.database import SqlDatabase
+from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.key_ports import KeyFilter, SecretTakenError
 from control_service.usecases.resolve_api_key import resolve_secrets
 from control_service.usecases.upkeep.retention import KEYS_KEPT_US
@@ -19,6 +18,7 @@ from tests.harness.control.access import ALICE
 from tests.harness.control.api_keys import KEY_SEAL, api_key, put, rotate, save, secret_of
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.query_plans import recorded, scans
+from tests.harness.migrated import migrated_url
 
 
 def sealed(text: str) -> bytes:
@@ -212,9 +212,9 @@ async def test_of_a_temporary_key_that_has_ended_little_is_left(kit: Kit) -> Non
 
 
 @pytest.fixture
-async def sqlite(migrated_sqlite: Path, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+async def sqlite(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     """SQLite says in one line how it finds what is asked for."""
-    engine = create_engine(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'plans.sqlite3')}")
+    engine = create_engine(migrated_url(tmp_path / "plans.sqlite3", MIGRATIONS))
     yield engine
     await engine.dispose()
 

@@ -1,6 +1,5 @@
 """An exchange costs the same however many leases were ever closed: it finds its leases by indexes of open ones."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
-from control_service.storage.database import SqlDatabase
+from control_service.storage.database import MIGRATIONS, SqlDatabase
 from tests.harness.control.query_plans import plans, recorded, scans
+from tests.harness.migrated import migrated_url
 
 KEY = LimitPotKey("acme", "budget", "key", 1)
 
 
 @pytest.fixture
-def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+def database_url(tmp_path: Path) -> str:
     """SQLite only: it says in one line how it finds what is asked for."""
-    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'control.sqlite3')}"
+    return migrated_url(tmp_path / "control.sqlite3", MIGRATIONS)
 
 
 async def test_open_leases_are_found_by_indexes_of_open_ones(engine: AsyncEngine) -> None:

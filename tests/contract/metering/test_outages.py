@@ -54,7 +54,7 @@ async def test_a_locked_sqlite_database_is_unavailable(impatient: AsyncEngine, t
     assert await total_output(reader) == 5
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 async def test_a_connection_cut_by_postgresql_is_unavailable(database: AsyncEngine) -> None:
     """The server ends the session under the commit: the outcome is not known, and the same batch succeeds later."""
     recorder, reader = SqlRecorder(database, lambda: "id"), SqlUsageReader(database)
@@ -87,7 +87,7 @@ async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
     await engine.dispose()
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 async def test_a_look_up_that_postgresql_cuts_off_is_unavailable(database: AsyncEngine) -> None:
     """The same look-up is answered later, by another connection."""
     recorder = SqlRecorder(database, lambda: "id")

@@ -68,6 +68,8 @@ async def test_no_error_and_no_log_repeats_a_key(
         assert "topsecret" not in str(error)
         error = error.__cause__
     assert "topsecret" not in caplog.text
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE elsewhere RENAME TO resume_keys"))
 
 
 async def test_nodes_of_one_database_read_each_others_tokens_also_after_a_restart(database: AsyncEngine) -> None:

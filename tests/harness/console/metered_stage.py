@@ -24,7 +24,7 @@ from tallygate._access.rights import Right
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._server.clock import ManualClock
-from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.database.engine import create_engine
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import (
@@ -35,6 +35,7 @@ from tallygate.metering.v1 import (
 from tallygate.metering.v1.node_traffic_pb2 import NodeTraffic
 from tests.harness.console.console_harness import Browser, console_of
 from tests.harness.metering.records import NODE, NOON_US, batch
+from tests.harness.migrated import migrated_url
 from tests.harness.wire.control_fleet import Control, running_control
 from tests.harness.wire.known_callers import KnownCallers, presenting, token_of
 
@@ -96,9 +97,8 @@ async def metered_stage(directory: Path, node_count: int = 1) -> AsyncIterator[M
     """Account `acme` with money, and a model with a price; so many nodes over one database with nothing in it."""
     clock, known = ManualClock(NOON_US), KnownCallers(CALLERS)
     async with AsyncExitStack() as stack:
-        engine = create_engine(f"sqlite:///{directory / 'metering.sqlite3'}")
+        engine = create_engine(migrated_url(directory / "metering.sqlite3", MIGRATIONS))
         stack.push_async_callback(engine.dispose)
-        await migrate(engine, MIGRATIONS, "metering service")
         control = await stack.enter_async_context(
             running_control(directory, clock, Access(authenticator=known), operator="olga")
         )

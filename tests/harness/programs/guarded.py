@@ -8,13 +8,14 @@ from itertools import count
 from pathlib import Path
 
 from control_service.domain.token_seal import RANDOM_ID_BYTES, TokenSeal
-from control_service.storage.database import SqlDatabase
+from control_service.storage.database import MIGRATIONS, SqlDatabase
 from tallygate._access.role import Role
 from tallygate._access.scope import Scope
 from tallygate._access.token_text import SECRET_BYTES, token_text
 from tallygate._security import Security
 from tallygate._server.database.engine import create_engine
 from tests.harness.control.access import ACME, Made, bound, made_token, store
+from tests.harness.migrated import migrated_url
 from tests.harness.programs.programs import Program, start
 
 PEPPER_BYTES = 32
@@ -107,7 +108,7 @@ class GuardedFleet:
 @asynccontextmanager
 async def guarded_fleet(directory: Path) -> AsyncIterator[GuardedFleet]:
     """A control service that asks for proof, over SQLite, and no node yet."""
-    made, url = made_secrets(directory), f"sqlite:///{directory}/control.sqlite3"
+    made, url = made_secrets(directory), migrated_url(directory / "control.sqlite3", MIGRATIONS)
     async with AsyncExitStack() as stack:
         arguments = ["--listen", "127.0.0.1:0", "--database-url", url, *made.options]
         control = await start("control_service", arguments, directory / "control.log")

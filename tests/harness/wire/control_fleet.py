@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 
-from control_service.bootstrap import OPEN, PROGRAM, Access, assemble
+from control_service.bootstrap import OPEN, Access, assemble
 from control_service.storage.database import MIGRATIONS
 from tallygate._server.clock import Clock, SystemClock
-from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.database.engine import create_engine
 from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2,
@@ -36,6 +36,7 @@ from tallygate.control.v1 import (
 )
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc as grpc_pb
+from tests.harness.migrated import migrated_url
 from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.caller_channel import calling
 
@@ -228,8 +229,7 @@ async def running_control(
     directory: Path, clock: Clock | None = None, access: Access = OPEN, operator: str = ""
 ) -> AsyncIterator[Control]:
     """A control service on a database of its own, on a port of its own; `operator` makes all calls here."""
-    engine = create_engine(f"sqlite:///{directory / 'control.sqlite3'}")
-    await migrate(engine, MIGRATIONS, PROGRAM)
+    engine = create_engine(migrated_url(directory / "control.sqlite3", MIGRATIONS))
     program = assemble(engine, clock or SystemClock(), listen="127.0.0.1:0", insecure=False, access=access)
     try:
         async with (
