@@ -17,7 +17,7 @@ demo: .venv/cli $(if $(CONSOLE),.venv/console)  ## both services, a simulated in
 	$(BIN)/tallygate demo $(if $(CONSOLE),--console)
 
 test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. COMPILED=1, also below: of what `make compiled` builds
-	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
+	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder) $(TESTS)
 
 compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
 
