@@ -269,11 +269,11 @@ class MeteringClient:
 
     async def _run(self) -> None:
         session, settings = self._session, self._session.settings
-        failures = turn = 0
+        failures = 0
         while True:
             session.outbox.restart(session.requests.values())
             session.cut_off = ""
-            address = session.addresses[turn % len(session.addresses)]
+            address = session.addresses[session.turn % len(session.addresses)]
             stream = MeterStream(address, session, self._channels)
             session.trouble = await stream.run()
             _log.log(logging.WARNING if stream.was_answered else logging.INFO, "Metering: %s", session.trouble)
@@ -281,7 +281,7 @@ class MeteringClient:
             session.disconnects += stream.was_answered
             if not stream.was_answered:
                 session.avoid(address)
-            turn += 1
+            session.turn += 1
             wait_ms = full_jitter_ms(
                 failures, base_ms=settings.backoff_base_ms, cap_ms=settings.backoff_cap_ms, random=self._random_below
             )

@@ -64,6 +64,10 @@ class Session:
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
         self.disconnects = 0
+        self.turn = 0
+        """Number of streams before the present one: each goes to the next address."""
+        self.home_turn = 0
+        """The turn at which all nodes were asked, and the one that was left first has the last word."""
         self.cut_off = ""
         """Reason for which the present stream is left for another node; empty while it is not."""
         self._avoided_until_ns: dict[str, int] = {}
@@ -156,6 +160,9 @@ class Session:
             state.durable = True
             self._forget(state)
             state.wake()
+        if self.cut_off:
+            # What was denied is not answered yet.
+            return
         # The checks need the watermarks and renewals that `advance` has just taken in.
         for state in (*changed, *self.allowance.watched):
             self.allowance.check(state)
@@ -177,6 +184,8 @@ class Session:
                 state.denial = denial
                 state.choose_road()
         elif decision.HasField("grant"):
+            if state.grant is None and not self.cut_off:
+                self.home_turn = self.turn
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # A grant that answers no known report brings no validity of its own.
             self.allowance.take(state, decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
@@ -189,11 +198,21 @@ class Session:
         return state
 
     def _asks_another(self, state: RequestState, denial: Denial) -> bool:
-        """Whether a request that has not begun is not refused yet: this stream ends, and another node is asked."""
-        if denial.reason not in CUT_OFF or state.phase != AUTHORIZE or state.grant is not None:
+        """Whether a request is not denied yet: this stream ends, and another node is asked.
+
+        The others are asked for what has not begun. Where they know no better, all goes back to the node that was left:
+        services may go on there for a while. So what runs is not denied on the way either.
+        """
+        is_away = self.turn < self.home_turn
+        is_new = state.phase == AUTHORIZE and state.grant is None
+        if denial.reason not in CUT_OFF or state.phase == FINISH or not (is_new or is_away):
             return False
-        if not self.cut_off and self.avoid(self.connected_to):
-            self.cut_off = denial.reason
+        if not self.cut_off:
+            has_others = self.avoid(self.connected_to)
+            if has_others and not is_away:
+                self.home_turn = self.turn + len(self.addresses)
+            if has_others or is_away:
+                self.cut_off = denial.reason
         return bool(self.cut_off)
 
     def _raise_grants(self, grants: columns_pb2.GrantColumns) -> list[RequestState]:

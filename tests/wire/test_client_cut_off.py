@@ -49,7 +49,7 @@ async def test_another_node_is_asked(
 
 
 async def test_where_all_are_cut_off_each_is_asked_once(nodes: Sequence[FakeMetering]) -> None:
-    """Then it is refused with what the last one said, and so is the next request, at once."""
+    """Then it is refused by the one that was left, and so is the next request, at once."""
     for node in nodes:
         node.denies_all = CUT_OFF[0]
     async with client_of(nodes) as client:
@@ -57,7 +57,37 @@ async def test_where_all_are_cut_off_each_is_asked_once(nodes: Sequence[FakeMete
             with pytest.raises(Denied) as denied:
                 await client.request(SERVICE, input_tokens=1).authorize()
             assert denied.value.reason == "CONTROL_UNREACHABLE"
-    assert [len(node.streams) for node in nodes] == [1, 1]
+            assert client.connected_to == nodes[0].address
+    assert [len(node.streams) for node in nodes] == [2, 1]
+
+
+async def test_what_goes_on_at_a_node_that_is_cut_off_is_not_left_elsewhere(nodes: Sequence[FakeMetering]) -> None:
+    """Where the others know no better: only there are tokens for an outage on lease."""
+    first, second = nodes
+    first.denials["another"] = second.denies_all = CUT_OFF[0]
+    async with client_of(nodes) as client, client.request(SERVICE, input_tokens=1) as running:
+        with pytest.raises(Denied):
+            await client.request(SERVICE, request_id="another", input_tokens=1).authorize()
+        async with client.request(SERVICE, input_tokens=1):
+            running.output(90)
+            assert await running.wait_for_tokens() > 0
+        assert client.connected_to == first.address
+    assert [len(node.streams) for node in nodes] == [2, 1]
+
+
+async def test_what_runs_is_not_denied_on_the_way(nodes: Sequence[FakeMetering]) -> None:
+    """At the end of its grant, while the others are asked for what has not begun."""
+    first, second = nodes
+    second.denies_all = CUT_OFF[0]
+    async with client_of(nodes) as client, client.request(SERVICE, input_tokens=1) as running:
+        first.muted = True
+        running.output(100)
+        await until(lambda: len(first.reports) == 2)
+        first.denials["another"], first.muted = CUT_OFF[0], False
+        with pytest.raises(Denied):
+            await client.request(SERVICE, request_id="another", input_tokens=1).authorize()
+        assert await running.wait_for_tokens() > 0
+    assert [len(node.streams) for node in nodes] == [2, 1]
 
 
 async def test_a_node_that_does_not_answer_is_no_other_node(nodes: Sequence[FakeMetering]) -> None:
