@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -43,7 +44,9 @@ def compare(
     # What has most to be worked out comes first, so that no long run is begun last.
     order = sorted(range(len(several)), key=lambda place: len(several[place].calls), reverse=True)
     # Not forked: what this process has of threads and connections is none of theirs.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    # Ctrl-C ends them: by default it ends only what each is at, and they go on with the next settings.
+    with ProcessPoolExecutor(processes, spawn, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
         runs = {pool.submit(_run, workload, several[place]): place for place in order}
         for run in as_completed(runs):
             run.result()

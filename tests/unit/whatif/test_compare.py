@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metering_service.domain.counts import Counts
 from tallygate.whatif import compare as room
 from tallygate.whatif.compare import compare
-from tallygate.whatif.settings import read_settings
+from tallygate.whatif.settings import Settings, read_settings
 from tallygate.whatif.toml_table import SettingsError
 from tallygate.whatif.workload import SECOND_US, Job, Workload
 
@@ -48,3 +50,16 @@ def test_what_another_process_refuses_is_said(apart: None, tmp_path: Path) -> No
     bad.write_text(CHAT + "[services.chat.trial]\ntokens = 5\n")
     with pytest.raises(SettingsError, match=r"bad\.toml: CreateModel is refused"):
         compare(WORKLOAD, [read_settings(good), read_settings(bad)])
+
+
+def what_an_interrupt_does(_workload: Workload, _settings: Settings) -> object:
+    """In the process that it is called in."""
+    return signal.getsignal(signal.SIGINT)
+
+
+def test_an_interrupt_ends_each_process(apart: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not only what it is at, or it would go on with the next settings."""
+    (tmp_path / "s.toml").write_text(CHAT)
+    monkeypatch.setattr(room, "_run", what_an_interrupt_does)
+    found: list[Any] = compare(WORKLOAD, [read_settings(tmp_path / "s.toml")] * 2)
+    assert found == [signal.SIG_DFL, signal.SIG_DFL]
