@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # LiteLLM 1.108.7: a hook that a callback's class inherits is never called, and nothing says so; a limit of fewer than 16
 # tokens of a response is sent as 16; a stream that says the same a hundred times is broken off as an error; the proxy asks
-# a model for /queue/chat/completions and for runs of assistants without asking any hook before.
+# a model for /queue/chat/completions, for runs of assistants, and for GET /health with any user's key, without asking any
+# hook before.
 # Seen on Linux with Python 3.11. Fails if any of that is no longer so.
 set -euo pipefail
 work=$(mktemp -d)
@@ -16,11 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
 import litellm
+from fastapi import Request
 from fastapi.testclient import TestClient
 from litellm.caching.caching import DualCache
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy import proxy_server
-from litellm.proxy._types import UserAPIKeyAuth
+from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
+from litellm.proxy.auth.route_checks import RouteChecks
+from litellm.proxy.auth.user_api_key_auth import user_api_key_auth
 from litellm.proxy.utils import ProxyLogging
 
 PIECE = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -126,5 +130,16 @@ for path, body, hooks in (
     Counting.calls = 0
     answer = client.post(path, json=body)
     expect(f"{path}: status, requests to the model, and calls of the hook", (200, 1, hooks), (answer.status_code, len(sent), Counting.calls))
+role = LitellmUserRoles.INTERNAL_USER
+users = UserAPIKeyAuth(api_key="sk-user", user_id="user", models=["m"], user_role=role)
+asked = Request({"type": "http", "method": "GET", "path": "/health", "query_string": b"", "headers": []})
+RouteChecks.non_proxy_admin_allowed_routes_check(None, role.value, "/health", asked, users, {})
+proxy_server.app.dependency_overrides[user_api_key_auth] = lambda: users
+proxy_server.llm_model_list = proxy_server.llm_router.get_model_list()
+sent.clear()
+Counting.calls = 0
+status = client.get("/health").status_code
+expect("/health with a user's key: status, tokens asked of the model, and calls of the hook", (200, [16], 0),
+       (status, [body["max_tokens"] for body in sent], Counting.calls))
 server.shutdown()
 PYTHON

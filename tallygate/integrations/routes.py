@@ -98,6 +98,11 @@ class Routes:
                 return routes.pop() if len(routes) == 1 else UNKNOWN
         return FREE if method in _READING else UNKNOWN
 
+    def frees(self, method: str, path: str) -> bool:
+        """Whether a route says that this is free; that it is only read is not enough."""
+        route = self._find(method, path)
+        return route is not None and route.use is Use.FREE
+
     def _find(self, method: str, path: str) -> Route | None:
         route = (
             self._exact.get((method, path)) or self._exact.get((_ANY_METHOD, path)) or self._by_pattern(method, path)

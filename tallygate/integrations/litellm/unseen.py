@@ -9,15 +9,16 @@ from tallygate.integrations.refusals import refuse_route
 from tallygate.integrations.routes import Routes, Use
 
 UNSEEN: Final = (
-    "/queue/chat/completions",
-    "/rag/ingest",
-    "/rag/query",
-    "/threads/{thread_id}/runs",
-    "/v1/rag/ingest",
-    "/v1/rag/query",
-    "/v1/threads/{thread_id}/runs",
+    ("GET", "/health"),
+    ("POST", "/queue/chat/completions"),
+    ("POST", "/rag/ingest"),
+    ("POST", "/rag/query"),
+    ("POST", "/threads/{thread_id}/runs"),
+    ("POST", "/v1/rag/ingest"),
+    ("POST", "/v1/rag/query"),
+    ("POST", "/v1/threads/{thread_id}/runs"),
 )
-"""Paths of these routes in LiteLLM 1.108.7, all of them for POST."""
+"""Methods and paths of these routes in LiteLLM 1.108.7. `/health` asks each model that the caller's key opens."""
 
 
 class _Refusal:
@@ -29,8 +30,7 @@ class _Refusal:
 
 def refuse_unseen(router: Any, routes: Routes) -> None:
     """Puts a refusal of each in front of what a router of LiteLLM's serves, unless a setting says that it is free."""
-    for path in UNSEEN:
-        asked = {"type": "http", "method": "POST", "path": path.format(thread_id="any")}
-        if routes.judge(asked).use is not Use.FREE:
-            router.add_route(path, _Refusal(), methods=["POST"])
+    for method, path in UNSEEN:
+        if not routes.frees(method, path.format(thread_id="any")):
+            router.add_route(path, _Refusal(), methods=[method])
             router.routes.insert(0, router.routes.pop())
