@@ -11,8 +11,8 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
-from tests.simulation import strays, whole_answers
-from tests.simulation.columns import Columns
+from tests.simulation import progress_rules, strays, whole_answers
+from tests.simulation.columns import Columns, go_together
 from tests.simulation.credentials import NOTHING_SHOWN, ServerToken
 from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
@@ -28,6 +28,7 @@ SILENT_ONE_IN = 20
 LATE_ONE_IN = 4
 """Of so many requests one is heard to have got so far after its end."""
 MOVE_S = 5.0
+APART_LOOKS, APART_LOOK_S = 80, 0.1
 ASK_AGAIN_S = (0.3, 4.0)
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
@@ -37,6 +38,7 @@ TIMED_OUT_S = 95.0
 class _Line:
     """One stream to one node."""
 
+    process: "MeteringProcess"
     call: StreamCall
     columns: Columns
     sent: int = 0
@@ -88,8 +90,9 @@ class InferenceServer:
             job.output_tokens = job.target_tokens
         job.end()
         job.finished = True
+        ends_apart = job.asks and await self._end_apart(job)
         # Who did not ask has no token but a wrong one.
-        self._say(job, FINISH, resumed=not job.asks)
+        self._say(job, FINISH, resumed=ends_apart or not job.asks)
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if (job.silent and not job.whole) or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job, FINISH)
@@ -98,9 +101,33 @@ class InferenceServer:
             if not job.is_lost:
                 await self._say_elsewhere(job, PROGRESS)
 
-    async def _say_elsewhere(self, job: Job, phase: int) -> None:
-        """Its finish, or how far it had got, once more, to some node on a stream of its own: it took its time."""
-        process = self.world.some_node()
+    async def _end_apart(self, job: Job) -> bool:
+        """Whether it has ended by a stream of its own first, to the node that has its handle on another one.
+
+        Then one more entry comes by that handle, once another request may have its place there.
+        """
+        line = self.line
+        if line is None or not line.columns.ends_apart(job):
+            return False
+        before = self._running_at(line.process)
+        await self._say_elsewhere(job, FINISH, line.process)
+        for _ in range(APART_LOOKS):
+            await asyncio.sleep(APART_LOOK_S)
+            if self._running_at(line.process) - before:
+                break
+        if self.line is line:
+            self.world.chance.note("progress by the handle of what has ended")
+            self._say(job, PROGRESS)
+        return True
+
+    def _running_at(self, process: "MeteringProcess") -> set[Job]:
+        """Requests that servers with a stream to a node run."""
+        servers = [each for each in self.world.alive_servers if each.line is not None and each.line.process is process]
+        return {job for server in servers for job in server.jobs.values() if job.begun and not job.finished}
+
+    async def _say_elsewhere(self, job: Job, phase: int, process: "MeteringProcess | None" = None) -> None:
+        """Its finish, or how far it had got, once more, to a node on a stream of its own: it took its time."""
+        process = process or self.world.some_node()
         if process is None or process.servicer is None:
             return
         self.world.chance.note("finish said twice" if phase == FINISH else "progress after the finish")
@@ -186,7 +213,9 @@ class InferenceServer:
             process = world.some_node()
             if process is not None and process.servicer is not None:
                 call = self.open_stream(process)
-                line = self.line = _Line(call, Columns(self.luck), last_heard_s=world.loop.now_s)
+                line = self.line = _Line(
+                    process, call, Columns(self.luck, go_together(world.seed)), last_heard_s=world.loop.now_s
+                )
                 self._say_all_again()
                 heart = asyncio.ensure_future(self._beat(line))
                 try:
@@ -194,6 +223,10 @@ class InferenceServer:
                 except AioRpcError as error:
                     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                         self.token.refused(call.bearer)
+                except AssertionError as violation:
+                    # Nobody looks at how this ends.
+                    world.wrongs.append(str(violation))
+                    raise
                 finally:
                     heart.cancel()
                     call.cancel()
@@ -222,19 +255,22 @@ class InferenceServer:
         line = self.line
         if line is None:
             return
-        line.sent += 1
-        line.sent_at.append((line.sent, self.world.loop.now_s))
-        line.said_at[line.sent] = self.world.loop.now_s
-        said = job.said(phase)
-        message = None if resumed else line.columns.entry(job, phase, line.sent, line.answered)
-        if message is None:
+        first, answered = line.sent + 1, line.answered
+        in_columns = None if resumed else line.columns.entries(job, phase, first, answered, self.jobs)
+        if in_columns is None:
+            entries = [(job, job.said(phase))]
             report = job.report(phase, resumed=resumed)
-            line.columns.put_on(report, line.sent)
-            message = metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report])
+            line.columns.put_on(report, first)
+            message = metering_service_pb2.MeterRequest(first_sequence=first, reports=[report])
         else:
+            message, entries = in_columns
             self.world.chance.note("progress in columns")
-        line.unacknowledged.append((line.sent, job, phase, said))
-        self.world.note(f"{job.request_id} {PHASES[phase]} {said.total} to {line.call.name}{' again' * resumed}")
+        for its, said in entries:
+            line.sent += 1
+            line.said_at[line.sent] = self.world.loop.now_s
+            line.unacknowledged.append((line.sent, its, phase, said))
+            self.world.note(f"{its.request_id} {PHASES[phase]} {said.total} to {line.call.name}{' again' * resumed}")
+        line.sent_at.append((line.sent, self.world.loop.now_s))
         line.call.to_server.send(message)
 
     def _forget_the_unanswered(self) -> None:
@@ -276,6 +312,7 @@ class InferenceServer:
         while line.unacknowledged and line.unacknowledged[0][0] <= line.durable:
             _, job, phase, said = line.unacknowledged.popleft()
             job.take_durable(self.world, phase, said)
+            progress_rules.check_on_record(self.world, job, phase, said)
 
     def _obey(self, job: Job, decision: decision_pb2.Decision) -> None:
         reason = decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]

@@ -8,7 +8,7 @@ from typing import Any
 
 from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
-from tests.simulation import faults, invariants, strays, whole_answers
+from tests.simulation import faults, invariants, progress_rules, strays, whole_answers
 from tests.simulation.chance import Chance
 from tests.simulation.credentials import Credentials
 from tests.simulation.database import SimulatedDatabase
@@ -293,6 +293,7 @@ class World:
         if before != self._seen:
             invariants.check_leases(self)
         invariants.check_nodes(self)
+        progress_rules.check_running(self)
 
     async def _keep_running(self) -> None:
         """A supervisor: whoever ended by itself is started again."""
