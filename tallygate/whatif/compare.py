@@ -29,11 +29,12 @@ def compare(
 ) -> list[Outcome]:
     """What would have come of the workload under each of the settings. `is_done` is told of each by its name.
 
-    Raises SettingsError where settings are refused, or do not serve a source of the workload.
+    Raises SettingsError where settings are refused, or do not serve a source of the workload, before anything is run.
     """
     for settings in several:
         for source in workload.sources:
             settings.service_of(source)
+        _run(Workload((), workload.start_us), settings)
     processes = min(len(several), os.cpu_count() or 1)
     if processes == 1 or len(workload.jobs) < ALONE_BELOW:
         outcomes = []

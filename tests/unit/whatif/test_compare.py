@@ -43,13 +43,14 @@ def test_processes_change_nothing(apart: None, tmp_path: Path, monkeypatch: pyte
     assert outcomes[0] != outcomes[1]
 
 
-def test_what_another_process_refuses_is_said(apart: None, tmp_path: Path) -> None:
-    """With the same sentence as in this one."""
-    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+def test_what_is_refused_is_said_before_anything_is_worked_out(tmp_path: Path) -> None:
+    """However long the settings before it would take."""
+    good, bad, told = tmp_path / "good.toml", tmp_path / "bad.toml", list[str]()
     good.write_text(CHAT)
     bad.write_text(CHAT + "[services.chat.trial]\ntokens = 5\n")
     with pytest.raises(SettingsError, match=r"bad\.toml: CreateModel is refused"):
-        compare(WORKLOAD, [read_settings(good), read_settings(bad)])
+        compare(WORKLOAD, [read_settings(good), read_settings(bad)], told.append)
+    assert not told
 
 
 def what_an_interrupt_does(_workload: Workload, _settings: Settings) -> object:
