@@ -11,8 +11,11 @@ from metering_service.domain.counts import Counts
 from tallygate.replay.trace import Trace
 
 SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 DEFAULT_START_US = 1_767_225_600 * SECOND_US
 """Moment at which a workload begins that does not say when: the first of January 2026, so that periods are the same."""
+DATES_BEGIN_US = 365 * DAY_US
+"""Moment before which a trace's times have no dates: these were taken away. Periods would begin before 1970."""
 
 
 class Job(NamedTuple):
@@ -44,7 +47,8 @@ class Workload:
 def of_traces(traces: Sequence[tuple[Path, Trace]]) -> Workload:
     """Traces side by side. A request that its trace names no source for has the file's name, up to its first dot.
 
-    Traces that say the time of the day keep it between them; others begin with the first.
+    Traces that say the time of the day keep it between them; others begin with the first. Where the dates were taken
+    away, it is the time of that day which is the default.
     """
     starts = [trace.start_us for _, trace in traces if trace.start_us is not None]
     start_us = min(starts, default=DEFAULT_START_US)
@@ -58,4 +62,4 @@ def of_traces(traces: Sequence[tuple[Path, Trace]]) -> Workload:
         for row in trace.rows()
     ]
     jobs.sort(key=lambda job: job.offset_us)
-    return Workload(jobs, start_us)
+    return Workload(jobs, start_us if start_us >= DATES_BEGIN_US else DEFAULT_START_US + start_us % DAY_US)

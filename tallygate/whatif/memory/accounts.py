@@ -70,9 +70,6 @@ class ModelTable:
     async def prices(self, model_ids: Collection[str]) -> list[Price]:
         return [price for price in self._prices if price.model_id in model_ids]
 
-    async def names_of(self, model_ids: Collection[str]) -> frozenset[str]:  # noqa: ARG002
-        return frozenset()
-
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
         return frozenset(price.model_id for price in await self.prices(model_ids) if price.effective_us <= now_us)
 

@@ -136,12 +136,15 @@ def test_traces_run_side_by_side(tmp_path: Path) -> None:
     ]
 
 
-def test_a_trace_may_begin_with_1970(tmp_path: Path) -> None:
-    """As one does whose dates were taken away: its first request comes before the node's first turn."""
+@pytest.mark.parametrize("date", ["1970-01-01", "1969-07-21"])
+def test_a_trace_without_dates_keeps_the_time_of_the_day(tmp_path: Path, date: str) -> None:
+    """A week that began before 1970 has no place in a budget."""
     path = tmp_path / "trace.csv"
-    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n1970-01-01 00:00:00,100,10\n1970-01-01 00:00:01,100,10\n")
-    (tmp_path / "s.toml").write_text("balance = 1\n" + CHAT)
-    (outcome,) = compare(of_traces([(path, read_trace(path))]), [read_settings(tmp_path / "s.toml")])
+    path.write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{date} 00:00:01,100,10\n{date} 00:00:02,100,10\n")
+    workload = of_traces([(path, read_trace(path))])
+    assert workload.start_us == DEFAULT_START_US + SECOND_US
+    (tmp_path / "s.toml").write_text("balance = 1\n" + CHAT + "[[budgets]]\ntokens = 220\nevery = 'week'\n")
+    (outcome,) = compare(workload, [read_settings(tmp_path / "s.toml")])
     assert outcome.services["chat"].paid.billed == Counts(input=200, output=20)
 
 
