@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+_EVENT: Final = b"\n\n"
+_EVENT_OF_CRLF: Final = b"\r\n\r\n"
 _ENDS: Final = {
-    "text/event-stream": b"\n\n",
+    "text/event-stream": _EVENT,
     "application/x-ndjson": b"\n",
     "application/jsonl": b"\n",
 }
@@ -20,6 +22,9 @@ def end_of_event(content_type: str) -> bytes:
 
 def events_in(read: bytes, end: bytes) -> Iterator[bytes]:
     """Cuts after each end of an event: what is counted can be stopped between two events, not within a piece."""
+    if end == _EVENT and end not in read:
+        # Lines of server-sent events may end so as well.
+        end = _EVENT_OF_CRLF
     begin = 0
     while end and (found := read.find(end, begin)) >= 0:
         yield read[begin : found + len(end)]

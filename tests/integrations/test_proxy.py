@@ -190,6 +190,8 @@ async def test_a_request_is_sent_once() -> None:
         (b"data: 1\n\ndata: 2\n\nda", b"\n\n", [b"data: 1\n\n", b"data: 2\n\n", b"da"]),
         (b"\n\n", b"\n\n", [b"\n\n"]),
         (b"ta: 3", b"\n\n", [b"ta: 3"]),
+        (b"data: 1\r\n\r\ndata: 2\r\n\r\nda", b"\n\n", [b"data: 1\r\n\r\n", b"data: 2\r\n\r\n", b"da"]),
+        (b"\n\r\ndata: 2\r\n\r", b"\n\n", [b"\n\r\ndata: 2\r\n\r"]),
         (b"{}\n{}\n", b"\n", [b"{}\n", b"{}\n"]),
         (b"", b"\n", []),
         (b"{}\n{}\n", b"", [b"{}\n{}\n"]),
