@@ -7,6 +7,8 @@ BIN := .venv/bin
 RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
+# Tests start hundreds of programs: where bytecode is not kept, each compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test wheel compiled release audit check check-alerts simulate simulate-mutations torture drill upgrade bench validate-focus test-litellm screenshots site format stubs release-contract clean
 
