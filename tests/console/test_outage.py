@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
+from playwright.async_api import Route as PageRoute
 from starlette.routing import Route
 
 from tests.harness.console.addresses import address, changes, pages, words
@@ -107,6 +108,22 @@ async def test_an_open_page_says_so_by_itself(shop: Shop, lived: Tenant, visitor
         await said.wait_for()
         assert "since" in await said.inner_text()
         assert await visitor.page.get_by_role("table").count() == 1
+    await said.wait_for(state="detached")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_open_page_that_is_led_elsewhere_says_so(shop: Shop, lived: Tenant, visitor: Visitor) -> None:
+    """As by a proxy in front of the console, whose own sign-in has ended."""
+    await visitor.be(shop.town.operator)
+    await visitor.go(f"/{lived.name}/services")
+
+    async def lead_away(route: PageRoute) -> None:
+        await route.fulfill(status=HTTPStatus.FOUND, headers={"location": "/elsewhere"})
+
+    await visitor.page.route("**/*part=*", lead_away)
+    said = visitor.page.get_by_role("alert").filter(has_text="The console does not answer.")
+    await said.wait_for()
+    await visitor.page.unroute_all()
     await said.wait_for(state="detached")
 
 

@@ -5,6 +5,7 @@
 const EVERY_MS = 1000;
 const PAUSE_MAX_MS = 15000;
 const RETRY_MS = 2000;
+const NO_ANSWER = "The console does not answer.";
 
 function localTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -94,11 +95,12 @@ function keepLive(element) {
           sayBack();
         } else {
           pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
-          sayAway(await answer.text());
+          // A redirection, as of a proxy in front that asks for a sign-in of its own, has no text.
+          sayAway((await answer.text()) || NO_ANSWER);
         }
       } catch {
         pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
-        sayAway("The console does not answer.");
+        sayAway(NO_ANSWER);
       }
     }
     setTimeout(read, pauseMs);
