@@ -12,8 +12,9 @@ from tallygate._server.database.engine import create_engine, migrate
 
 
 def migrated_url(path: Path, migrations: str) -> str:
-    """URL of a new file, with all tables and nothing in them."""
-    path.write_bytes(migrated_bytes(migrations))
+    """URL of a file with all tables; nothing is in them, unless it was there before."""
+    if not path.exists():
+        path.write_bytes(migrated_bytes(migrations))
     return f"sqlite:///{path}"
 
 
