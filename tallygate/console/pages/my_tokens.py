@@ -9,9 +9,9 @@ from starlette.responses import Response
 from tallygate.access.v1 import role_pb2
 from tallygate.console import show
 from tallygate.console.nav import Entry
-from tallygate.console.press import DANGER, Press
-from tallygate.console.rotation import HOUR_S, OVERLAPS
+from tallygate.console.rotation import OVERLAPS
 from tallygate.console.routes import at
+from tallygate.console.token_pages import rotated, secret_page, token_presses
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import token_service_pb2 as pb
 from tallygate.control.v1.token_service_pb2_grpc import TokenServiceStub
@@ -22,6 +22,8 @@ DAY_S: Final = 86_400
 _LIST: Final = "/my-tokens"
 _ITS_PAGE: Final = "/my-tokens/tokens/{token}"
 _NAME: Final = "accessTokens/{token}"
+_HINT: Final = "It is sent as a bearer token, or given to `tallygate` as TALLYGATE_TOKEN."
+_PRESSES: Final = token_presses(_ITS_PAGE, _NAME, back=_LIST, opens="It opens again what you may do, or less.")
 
 
 async def show_tokens(visit: Visit) -> Response:
@@ -50,7 +52,8 @@ async def create(visit: Visit) -> Response:
         narrowed_scope=form.text("narrowed_scope"),
         idempotency_key=visit.idempotency_key,
     )
-    return _secret_page(visit, await TokenServiceStub(visit.control).CreateAccessToken(request))
+    answer = await TokenServiceStub(visit.control).CreateAccessToken(request)
+    return secret_page(visit, answer, back=_LIST, hint=_HINT)
 
 
 async def show_rotate(visit: Visit) -> Response:
@@ -62,63 +65,9 @@ async def show_rotate(visit: Visit) -> Response:
 
 async def rotate(visit: Visit) -> Response:
     """Give one another secret, which is on the page that answers."""
-    request = pb.RotateAccessTokenRequest(
-        name=_NAME.format(**visit.request.path_params),
-        overlap=visit.form.length("overlap", HOUR_S),
-        idempotency_key=visit.idempotency_key,
-    )
-    return _secret_page(visit, await TokenServiceStub(visit.control).RotateAccessToken(request))
+    answer = await rotated(visit, _NAME.format(**visit.request.path_params))
+    return secret_page(visit, answer, back=_LIST, hint=_HINT)
 
-
-def _secret_page(visit: Visit, answer: pb.CreateAccessTokenResponse | pb.RotateAccessTokenResponse) -> Response:
-    token = answer.access_token.name.rpartition("/")[2]
-    return visit.secret_page(
-        "secret.html",
-        said="The token is made.",
-        secret=answer.secret,
-        rotate=f"{_ITS_PAGE.format(token=token)}/rotate",
-        back=_LIST,
-        hint="It is sent as a bearer token, or given to `tallygate` as TALLYGATE_TOKEN.",
-    )
-
-
-_PRESSES: Final = (
-    Press(
-        path=f"{_ITS_PAGE}/disable",
-        name=_NAME,
-        title="Disable the token {token}",
-        says=("Within a second it opens nothing on any connected node, and its open streams are broken.",),
-        button="Disable the token",
-        done="The token is disabled.",
-        back=_LIST,
-        stub=TokenServiceStub,
-        request=pb.DisableAccessTokenRequest,
-        kind=DANGER,
-    ),
-    Press(
-        path=f"{_ITS_PAGE}/enable",
-        name=_NAME,
-        title="Enable the token {token}",
-        says=("It opens again what you may do, or less.",),
-        button="Enable the token",
-        done="The token is enabled.",
-        back=_LIST,
-        stub=TokenServiceStub,
-        request=pb.EnableAccessTokenRequest,
-    ),
-    Press(
-        path=f"{_ITS_PAGE}/delete",
-        name=_NAME,
-        title="Delete the token {token}",
-        says=("It opens nothing any more, for good, and its open streams are broken.",),
-        button="Delete the token",
-        done="The token is deleted.",
-        back=_LIST,
-        stub=TokenServiceStub,
-        request=pb.DeleteAccessTokenRequest,
-        kind=DANGER,
-    ),
-)
 
 NAV: Final[tuple[Entry, ...]] = ()
 ROUTES: Final = (

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from tallygate._access.permission import Permission
 from tallygate.console.nav import Entry
 from tallygate.console.press import DANGER, Press
-from tallygate.console.rotation import HOUR_S, OVERLAPS
+from tallygate.console.rotation import OVERLAPS
 from tallygate.console.routes import at
+from tallygate.console.token_pages import rotated, secret_page, token_presses
 from tallygate.console.visit import Visit
 from tallygate.control.v1 import token_service_pb2 as pb
 from tallygate.control.v1.token_service_pb2_grpc import TokenServiceStub
@@ -23,6 +24,7 @@ _ROBOT: Final = "/accounts/{account}/service-accounts/{robot}"
 _NAME: Final = "accounts/{account}/serviceAccounts/{robot}"
 _ITS_PAGE: Final = "/accounts/{account}/service-accounts/{robot}/tokens/{token}"
 _ITS_NAME: Final = "accounts/{account}/serviceAccounts/{robot}/accessTokens/{token}"
+_HINT: Final = "Programs send it as a bearer token."
 
 
 async def show_robots(visit: Visit) -> Response:
@@ -81,7 +83,8 @@ async def new_token(visit: Visit) -> Response:
         valid_for=visit.form.length("valid_for", DAY_S),
         idempotency_key=visit.idempotency_key,
     )
-    return _secret_page(visit, await TokenServiceStub(visit.control).CreateAccessToken(request))
+    answer = await TokenServiceStub(visit.control).CreateAccessToken(request)
+    return secret_page(visit, answer, back=_page(visit), hint=_HINT)
 
 
 async def show_rotate(visit: Visit) -> Response:
@@ -91,24 +94,8 @@ async def show_rotate(visit: Visit) -> Response:
 
 async def rotate(visit: Visit) -> Response:
     """Give a token another secret, which is on the page that answers."""
-    request = pb.RotateAccessTokenRequest(
-        name=f"{_name(visit)}/accessTokens/{visit.request.path_params['token']}",
-        overlap=visit.form.length("overlap", HOUR_S),
-        idempotency_key=visit.idempotency_key,
-    )
-    return _secret_page(visit, await TokenServiceStub(visit.control).RotateAccessToken(request))
-
-
-def _secret_page(visit: Visit, answer: pb.CreateAccessTokenResponse | pb.RotateAccessTokenResponse) -> Response:
-    token = answer.access_token.name.rpartition("/")[2]
-    return visit.secret_page(
-        "secret.html",
-        said="The token is made.",
-        secret=answer.secret,
-        rotate=f"{_page(visit)}/tokens/{token}/rotate",
-        back=_page(visit),
-        hint="Programs send it as a bearer token.",
-    )
+    answer = await rotated(visit, f"{_name(visit)}/accessTokens/{visit.request.path_params['token']}")
+    return secret_page(visit, answer, back=_page(visit), hint=_HINT)
 
 
 def _name(visit: Visit) -> str:
@@ -132,41 +119,7 @@ _PRESSES: Final = (
         request=pb.DeleteServiceAccountRequest,
         kind=DANGER,
     ),
-    Press(
-        path=f"{_ITS_PAGE}/disable",
-        name=_ITS_NAME,
-        title="Disable the token {token}",
-        says=("Within a second it opens nothing on any connected node, and its open streams are broken.",),
-        button="Disable the token",
-        done="The token is disabled.",
-        back=_ROBOT,
-        stub=TokenServiceStub,
-        request=pb.DisableAccessTokenRequest,
-        kind=DANGER,
-    ),
-    Press(
-        path=f"{_ITS_PAGE}/enable",
-        name=_ITS_NAME,
-        title="Enable the token {token}",
-        says=("It opens again what its service account may do.",),
-        button="Enable the token",
-        done="The token is enabled.",
-        back=_ROBOT,
-        stub=TokenServiceStub,
-        request=pb.EnableAccessTokenRequest,
-    ),
-    Press(
-        path=f"{_ITS_PAGE}/delete",
-        name=_ITS_NAME,
-        title="Delete the token {token}",
-        says=("It opens nothing any more, for good, and its open streams are broken.",),
-        button="Delete the token",
-        done="The token is deleted.",
-        back=_ROBOT,
-        stub=TokenServiceStub,
-        request=pb.DeleteAccessTokenRequest,
-        kind=DANGER,
-    ),
+    *token_presses(_ITS_PAGE, _ITS_NAME, back=_ROBOT, opens="It opens again what its service account may do."),
 )
 
 NAV: Final = (Entry("Service accounts", _LIST, Permission.SERVICE_ACCOUNTS_READ),)
