@@ -80,6 +80,7 @@ class Books:
     """What control and the nodes say of the budget."""
 
     def __init__(self, pair: Pair, control: grpc.aio.Channel) -> None:
+        self.said = ""
         self._pair = pair
         self._limits = limit_service_pb2_grpc.LimitServiceStub(control)
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(control)
@@ -128,7 +129,15 @@ class Books:
         """Whether all of them say so much is spent, and nothing is on lease."""
         pot, standing = await self.pot(), await self.standing()
         used = {await self.usage_tokens(name) for name in NODES}
+        self.said = f"pot {pot}, standing {standing}, used {used}, generated {tokens}"
         return (pot.spent_units, pot.leased_units, standing.spent_units, used) == (tokens, 0, tokens, {(tokens, 0)})
+
+    async def until_agreed(self, load: Load) -> None:
+        """Wait until they do."""
+        try:
+            await until_found(lambda: self.agree(load.used_tokens))
+        except TimeoutError as error:
+            raise AssertionError(self.said) from error
 
 
 async def allowed_after_s(load: Load, client: MeteringClient, since_s: float) -> float:
@@ -162,11 +171,11 @@ async def test_a_fleet_uses_a_budget_up_and_no_more(pair: Pair) -> None:
             await pair.programs["node-2"].kill()
             await pair.start_node("node-2", listen=addresses[1])
             load.go_on()
-        await until_found(lambda: books.agree(load.used_tokens))
+        await books.until_agreed(load)
         # What was held when others were refused, and came back, is there for whoever comes.
         for client in clients:
             await load.run(client)
-        await until_found(lambda: books.agree(load.used_tokens))
+        await books.until_agreed(load)
         assert AMOUNT_TOKENS - UNUSED_TOKENS_MAX < load.used_tokens <= AMOUNT_TOKENS
         assert not any(denied.retryable for denied in load.refused)
 
@@ -174,4 +183,4 @@ async def test_a_fleet_uses_a_budget_up_and_no_more(pair: Pair) -> None:
         since_s = time.monotonic()
         waits_s = await asyncio.gather(*(allowed_after_s(load, client, since_s) for client in clients))
         print(f"raised after {max(waits_s) * 1000:.0f} ms")  # noqa: T201  # by `pytest -s`
-        await until_found(lambda: books.agree(load.used_tokens))
+        await books.until_agreed(load)

@@ -153,8 +153,11 @@ async def test_much_is_deleted_in_small_parts(
     requests = [settled(f"r{number:03}") for number in range(200)]
     leases = [lease(f"l{number}", 1, closed=True, close_us=OLD_US) for number in range(50)]
     await write(recorder, *requests, *leases, open_request("running"))
-    assert await purge.step()
-    assert 0 < len(await left(reader)) < 200
+    before = len(await left(reader))
+    # Pages that other tests have emptied may come first.
+    while len(await left(reader)) == before:
+        assert await purge.step()
+    assert before // 2 < len(await left(reader)) < before
     other = Purge(SqlPurgeStore(database), ManualClock(NOON_US + KEPT_US), NodeSettings())
     await asyncio.gather(run(purge), run(other))
     assert await left(reader) == [("running", "p1")]
