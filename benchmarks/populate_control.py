@@ -4,7 +4,7 @@ Made by statements of SQL from rows that were made through the API: each account
 service of its own, and each model a copy of one, with its prices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sqlalchemy import Connection, MetaData, Table, text
@@ -47,25 +47,30 @@ async def multiply_accounts(url: str, accounts: int, models: int) -> None:
     engine = create_engine(url)
     try:
         async with engine.connect() as connection:
-            each = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await each.run_sync(_multiply, accounts, models)
-            await each.execute(text("ANALYZE"))
+            statements = await connection.run_sync(_statements, accounts, models)
+        for statement in [*statements, "ANALYZE"]:
+            # One transaction each: of a million rows it would take a minute to commit, and longer to take back.
+            async with engine.begin() as connection:
+                await connection.execute(text(statement))
     finally:
         await engine.dispose()
 
 
-def _multiply(connection: Connection, accounts: int, models: int) -> None:
+def _statements(connection: Connection, accounts: int, models: int) -> list[str]:
     kind = connection.dialect.name
     account_id, model, uid = _PADDED[kind].format("a"), _PADDED[kind].format("m"), _UID[kind]
-    _copy(connection, "models", _OF_MODEL, models, {"model_id": model, "uid": uid})
-    _copy(connection, "prices", _OF_MODEL, models, {"model_id": model})
-    _copy(connection, "accounts", _OF_ACCOUNT, accounts, {"account_id": account_id, "uid": uid})
-    _copy(connection, "ledger_entries", _OF_ACCOUNT, accounts, {"account_id": account_id})
     of_pattern = f"{_OF_ACCOUNT} AND service_id = '{PATTERN}'"
-    _copy(connection, "services", of_pattern, accounts, {"account_id": account_id, "uid": uid, "fleet_told": "true"})
+    copies = (
+        ("models", _OF_MODEL, models, {"model_id": model, "uid": uid}),
+        ("prices", _OF_MODEL, models, {"model_id": model}),
+        ("accounts", _OF_ACCOUNT, accounts, {"account_id": account_id, "uid": uid}),
+        ("ledger_entries", _OF_ACCOUNT, accounts, {"account_id": account_id}),
+        ("services", of_pattern, accounts, {"account_id": account_id, "uid": uid, "fleet_told": "true"}),
+    )
+    return [statement for copy in copies for statement in _copies(connection, *copy)]
 
 
-def _copy(connection: Connection, name: str, of_pattern: str, count: int, other: Mapping[str, str]) -> None:
+def _copies(connection: Connection, name: str, of_pattern: str, count: int, other: Mapping[str, str]) -> Iterator[str]:
     """So many rows like each of the pattern's. `other`: columns that differ, by the expression of their value."""
     table = Table(name, MetaData(), autoload_with=connection)
     columns = [column.name for column in table.columns]
@@ -73,4 +78,4 @@ def _copy(connection: Connection, name: str, of_pattern: str, count: int, other:
     for first in range(0, count, _ROWS_MAX):
         numbers = _NUMBERS[connection.dialect.name].format(first, min(count, first + _ROWS_MAX) - 1)
         rows = f"SELECT {values} FROM {name}, {numbers} WHERE {of_pattern}"  # noqa: S608  # our own names
-        connection.execute(text(f"INSERT INTO {name} ({', '.join(columns)}) {rows}"))
+        yield f"INSERT INTO {name} ({', '.join(columns)}) {rows}"
