@@ -1,6 +1,7 @@
 """Builds what a release consists of, in build/release, and tries each wheel in a fresh environment."""
 
 import argparse
+import contextlib
 import hashlib
 import os
 import re
@@ -102,7 +103,7 @@ def step(
 ) -> None:
     """Run a program, with nobody to ask, and say how long it took. Raises ReleaseError where it fails, or does not end.
 
-    What it has started is ended with it.
+    What it has started and left running is ended, however it ended itself.
     """
     print(f"{name} ...", flush=True)
     began = time.monotonic()
@@ -115,9 +116,9 @@ def step(
             f"{name}: did not end within {timeout_s / 60:.0f} minutes, and was ended; it was {shlex.join(command)}"
         ) from None
     finally:
-        if program.poll() is None:
+        with contextlib.suppress(ProcessLookupError):  # nothing is left
             os.killpg(program.pid, signal.SIGKILL)
-            program.wait()
+        program.wait()
     if status:
         raise ReleaseError(f"{name}: failed with status {status}; what it wrote is above.")
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)

@@ -1,9 +1,13 @@
 """What is said of a release."""
 
 import importlib.util
+import os
+import select
 from pathlib import Path
 
 import pytest
+
+from tests.harness.patience import PATIENCE_S
 
 PATH = Path(__file__).parents[2] / "scripts" / "release.py"
 SPEC = importlib.util.spec_from_file_location("release", PATH)
@@ -50,6 +54,20 @@ def test_a_step_that_does_not_end_is_ended_and_named() -> None:
     """Whoever builds a release learns which step it was, and what it ran."""
     with pytest.raises(release.ReleaseError, match=r"A long one: did not end within 0 minutes, .* it was sleep 600"):
         release.step("A long one", ("sleep", "600"), timeout_s=0.01)
+
+
+def test_what_a_step_leaves_running_is_ended(tmp_path: Path) -> None:
+    """Also where the step itself has ended well: nothing of a release goes on behind its back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Whoever reads learns when nobody is left who could write: the program that is left holds the pipe open.
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        release.step("One that leaves something", ("sh", "-c", f"exec 3> '{pipe}'; sleep 600 & exit 0"))
+        assert select.select([reader], [], [], PATIENCE_S)[0] == [reader]
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
 
 
 def test_a_step_has_nobody_to_ask(capfd: pytest.CaptureFixture[str]) -> None:
