@@ -18,8 +18,12 @@ PANELS: list[dict[str, Any]] = [
     panel for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"] if panel["type"] != "row"
 ]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
+SERVICES = ("control_service", "metering_service", "tallygate/_server")
+"""Folders of what a service logs."""
 SECTIONS = ["## What it means", "## What to look at", "## What to do"]
 METRIC = re.compile(r"\b(?:tallygate|process)_\w+")
+LOGGED = re.compile(r"\blog line `(\w+)`(?: or `(\w+)`)?")
+"""Lines of logs, as pages name them."""
 OF_OTHERS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 """Metrics of every process, by the names that Prometheus's clients have for them."""
 
@@ -51,6 +55,21 @@ def test_an_alert_speaks_of_what_there_is(rule: dict[str, Any]) -> None:
     assert f"Alert: `{rule['alert']}`, {rule['labels']['severity']}." in page
     assert re.findall(r"^## .*", page, re.MULTILINE) == SECTIONS
     assert f"| `{rule['alert']}` | {rule['labels']['severity']} |" in (RUNBOOK / "README.md").read_text()
+
+
+def test_the_lines_of_logs_that_pages_name_are_written() -> None:
+    """Whoever greps for one at night finds it where it was written, and not nothing."""
+    named = {
+        (page.name, line)
+        for page in RUNBOOK.glob("*.md")
+        for found in LOGGED.findall(" ".join(page.read_text().split()))
+        for line in found
+        if line
+    }
+    assert ("control-lost.md", "outage_began") in named
+    sources = [path.read_text() for service in SERVICES for path in (ROOT / service).rglob("*.py")]
+    written = {line for source in sources for line in re.findall(r'_log\.\w+\(\s*"(\w+)"', source)}
+    assert {(page, line) for page, line in named if line not in written} == set()
 
 
 def test_every_page_is_of_an_alert() -> None:
