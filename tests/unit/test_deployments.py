@@ -149,22 +149,37 @@ def test_kustomize_finds_what_pods_name() -> None:
             assert selector.get("matchLabels", selector) == labels[document["metadata"]["name"]]
 
 
-def test_people_reach_all_that_their_commands_ask() -> None:
-    """Both services: usage, explanations and the doctor are for nodes, too. A drain is never held up for good."""
-    people = {"namespaceSelector": {"matchLabels": {"tallygate/people": "true"}}}
-    ports = {
+def ports_open_to(label: str) -> dict[str, set[int]]:
+    """By network policy: the ports that namespaces with this label reach."""
+    callers = {"namespaceSelector": {"matchLabels": {f"tallygate/{label}": "true"}}}
+    return {
         document["metadata"]["name"]: {
             port["port"]
             for rule in document["spec"].get("ingress", ())
-            if people in rule["from"]
+            if callers in rule["from"]
             for port in rule["ports"]
         }
         for document in documents()
         if document["kind"] == "NetworkPolicy"
     }
-    assert ports == {"nothing-else": set(), "control": {7401}, "metering": {7402}}
+
+
+def test_people_reach_all_that_their_commands_ask() -> None:
+    """Both services: usage, explanations and the doctor are for nodes, too. A drain is never held up for good."""
+    assert ports_open_to("people") == {"nothing-else": set(), "control": {7401}, "metering": {7402}}
     budgets = [document["spec"] for document in documents() if document["kind"] == "PodDisruptionBudget"]
     assert [budget.get("maxUnavailable") for budget in budgets] == [1, 1]
+
+
+def test_who_scrapes_reaches_metrics_and_nothing_else() -> None:
+    """Each pod tells them at the port of that name, which asks nobody for proof."""
+    opened = ports_open_to("metrics")
+    for name, pod in pods().items():
+        container, *_ = pod["containers"]
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        variables = {each["name"]: each.get("value", "") for each in container["env"]}
+        assert variables[f"TALLYGATE_{name.upper()}_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
+        assert opened[name] == {ports["metrics"]}
 
 
 @pytest.mark.parametrize("pod", list(pods().values()), ids=list(pods()))
