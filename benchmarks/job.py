@@ -20,6 +20,7 @@ Kind = Literal[
     "resolve",
     "shown",
     "gateway",
+    "scrape",
 ]
 CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client", "steps"})
 """Loads of the client library itself: those of an older build are made with its own."""
@@ -34,7 +35,7 @@ class Job:
     schedule. `reports_max`: stop after so many, or when the time is up. `durable`: the server records, so what it has
     not yet recorded is bounded. `security`: fields of `Security`, by which the server is reached. `tokens`: those that
     are shown in turn. `method`: what is called of control, or by guesses, and `expected` the reason by which each of
-    those is refused.
+    those is refused. `watched`: where metrics of a program are told, and where it is called, by its name.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Job:
     tokens: list[str] = field(default_factory=list, repr=False)
     method: str = ""
     expected: str = ""
+    watched: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """For the generator's stdin."""

@@ -24,6 +24,7 @@ KINDS: dict[Kind, str] = {
     "resolve": "benchmarks.token_load:run_resolve",
     "shown": "benchmarks.token_load:run_shown",
     "gateway": "benchmarks.gateway_load:run_gateway",
+    "scrape": "benchmarks.scrape_load:run_scrape",
 }
 """Module and function of each load. Only the one that is asked for is imported: an older build may lack what others
 need."""
