@@ -10,7 +10,10 @@ import pytest
 from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database import engine as sqlite_engine
+from tallygate._server.database import postgres_connect, postgres_engine
 from tallygate._server.database.engine import create_engine
+from tests.harness.patience import PATIENCE_S
 from tests.harness.postgres import fresh_database
 
 POSTGRES_URL_VARIABLE = "TALLYGATE_TEST_POSTGRES_URL"
@@ -42,6 +45,20 @@ def postgres_url() -> Iterator[str]:
         # These databases die with the run; nobody misses them after a power cut.
         server.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf();")
         yield server.get_uri()
+
+
+@pytest.fixture
+def patient_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No database, and no engine, gives up on a test that a busy machine has stopped for some seconds."""
+    patience_s = int(PATIENCE_S)
+    monkeypatch.setattr(sqlite_engine, "BUSY_TIMEOUT_S", patience_s)
+    for module in (postgres_connect, postgres_engine):
+        monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", patience_s)
+    monkeypatch.setattr(postgres_engine, "POOL_TIMEOUT_S", patience_s)
+    monkeypatch.setattr(postgres_engine, "GO_ON_S", patience_s)
+    for name in ("CONNECT_TIMEOUT_S", "FURTHER_HOST_TIMEOUT_S", "IDLE_IN_TRANSACTION_S"):
+        monkeypatch.setattr(postgres_connect, name, patience_s)
+    monkeypatch.setattr(postgres_connect, "TRANSACTION_S", 2 * patience_s)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

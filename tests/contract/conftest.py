@@ -13,9 +13,14 @@ from tests.harness.migrated import migrate_url
 from tests.harness.postgres import fresh_database
 
 
+@pytest.fixture(autouse=True)
+def patience(patient_databases: None) -> None:
+    """What a transaction means does not depend on how long it takes."""
+
+
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres_url: str) -> Iterator[Callable[[str], str]]:
-    """URL of the database of some migrations, to be emptied after use."""
+def migrated_postgres(postgres_url: str) -> Iterator[Callable[..., str]]:
+    """URL of the database of some migrations, to be emptied after use; there is one for each purpose."""
     loop = asyncio.new_event_loop()
     with ExitStack() as stack:
         stack.callback(loop.close)
@@ -26,7 +31,7 @@ def migrated_postgres(postgres_url: str) -> Iterator[Callable[[str], str]]:
             return executor.submit(loop.run_until_complete, work).result()
 
         @cache
-        def made(migrations: str) -> str:
+        def made(migrations: str, _purpose: str = "rows") -> str:
             database = fresh_database(postgres_url)
             url: str = run(database.__aenter__())
             stack.callback(lambda: run(database.__aexit__(None, None, None)))

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.storage.columns import metadata
 from control_service.storage.database import MIGRATIONS, SqlDatabase
+from tallygate._server.database.engine import create_engine
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk
 from tests.harness.migrated import migrated_url
@@ -24,6 +25,17 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
     yield url
     tables = [table for table in metadata.sorted_tables if table.name != "meta"]
     await empty(url, tables, "UPDATE meta SET config_version = 0, metering_database_id = NULL")
+
+
+@pytest.fixture
+async def planner(request: pytest.FixtureRequest, engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """Whom to ask for plans: on PostgreSQL a database that nobody writes to, since plans depend on what was there."""
+    if engine.dialect.name == "sqlite":
+        yield engine
+        return
+    planner = create_engine(request.getfixturevalue("migrated_postgres")(MIGRATIONS, "plans"))
+    yield planner
+    await planner.dispose()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def _of_many_rows(found: list[str]) -> list[str]:
 )
 @pytest.mark.parametrize("status", [None, Status.ACTIVATING])
 async def test_a_page_of_services_begins_in_an_index(
-    desk: Desk, engine: AsyncEngine, wanted: ServiceFilter, status: Status | None
+    desk: Desk, engine: AsyncEngine, planner: AsyncEngine, wanted: ServiceFilter, status: Status | None
 ) -> None:
     """The last page of a million services reads no more rows than the first."""
     await desk.create()
@@ -39,10 +39,12 @@ async def test_a_page_of_services_begins_in_an_index(
         async with desk.database.reading() as tx:
             await list_services(tx, query, desk.now_us)
     assert statements
-    assert _of_many_rows(await whole_reads(engine, statements)) == []
+    assert _of_many_rows(await whole_reads(planner, statements)) == []
 
 
-async def test_changes_of_a_service_and_of_an_account_find_their_rows(desk: Desk, engine: AsyncEngine) -> None:
+async def test_changes_of_a_service_and_of_an_account_find_their_rows(
+    desk: Desk, engine: AsyncEngine, planner: AsyncEngine
+) -> None:
     """Creation, pay-as-you-go on a default service, money, and a look at the outcome."""
     await desk.publish_price()
     with recorded(engine) as statements:
@@ -52,4 +54,4 @@ async def test_changes_of_a_service_and_of_an_account_find_their_rows(desk: Desk
         await desk.show()
         await desk.suspend("default-llama")
     assert len(statements) > 10
-    assert _of_many_rows(await whole_reads(engine, statements)) == []
+    assert _of_many_rows(await whole_reads(planner, statements)) == []

@@ -256,7 +256,7 @@ async def test_offers_have_the_default_service_as_the_service_itself_does(desk: 
     assert await offers(desk, after="llama") == [mistral]
 
 
-async def test_offers_read_no_more_than_they_show(desk: Desk, engine: AsyncEngine) -> None:
+async def test_offers_read_no_more_than_they_show(desk: Desk, engine: AsyncEngine, planner: AsyncEngine) -> None:
     """However many services the account has."""
     await desk.create()
     await desk.claim("chat")
@@ -265,7 +265,7 @@ async def test_offers_read_no_more_than_they_show(desk: Desk, engine: AsyncEngin
     with recorded(engine) as statements:
         await offers(desk)
     assert statements
-    found = await whole_reads(engine, statements)
+    found = await whole_reads(planner, statements)
     assert [each for each in found if " models" not in each.partition("SELECT")[0]] == []
 
 

@@ -193,12 +193,12 @@ async def test_what_there_is_no_statement_of(desk: Desk, month: tuple[int, int],
     assert [path for path, _ in refused.value.violations] == [field]
 
 
-async def test_a_statement_reads_its_months_alone(desk: Desk, engine: AsyncEngine) -> None:
+async def test_a_statement_reads_its_months_alone(desk: Desk, engine: AsyncEngine, planner: AsyncEngine) -> None:
     """Lines are found by an index, however old the account is."""
     await an_autumn(desk)
     with recorded(engine) as statements:
         await statement(desk)
-    assert await whole_reads(engine, statements) == []
+    assert await whole_reads(planner, statements) == []
 
 
 def test_moments_are_in_utc() -> None:
