@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.storage import MIGRATIONS
 from tallygate._server.database.engine import create_engine
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.metering.v1 import metering_service_pb2_grpc
+from tests.harness.client.patient import PATIENT
 from tests.harness.migrated import migrated_url
 from tests.harness.wire.fake_metering import FakeMetering
 
@@ -46,6 +47,5 @@ async def metering_database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=120_000)
-    async with MeteringClient(node.address, settings=settings) as client:
+    async with MeteringClient(node.address, settings=PATIENT) as client:
         yield client

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations import environment
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.metering.v1 import decision_pb2
@@ -17,13 +16,6 @@ from tests.harness.wire.fake_metering import FakeMetering
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 ASKED = {"model": "llama-3", "stream": True, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
 SHA256 = hashlib.sha256(b"sk-acme-1").digest()
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    """A client that waits for a second chance at most briefly."""
-    async with MeteringClient(node.address, settings=ClientSettings(backoff_base_ms=1, backoff_cap_ms=5)) as client:
-        yield client
 
 
 @pytest.fixture

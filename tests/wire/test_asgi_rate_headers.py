@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2
 from tests.harness.asgi.asgi_harness import DONE, Upstream, caller, delta, say, usage
@@ -15,12 +13,6 @@ from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    async with MeteringClient(node.address, settings=ClientSettings(heartbeat_ms=50)) as client:
-        yield client
 
 
 def rate_of(place: str) -> decision_pb2.RateStatus:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.integrations.refusals import DRAIN_BYTES_MAX
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
@@ -16,13 +15,6 @@ from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=500, answer_ms=1_000)
-    async with MeteringClient(node.address, settings=settings) as client:
-        yield client
 
 
 def counts(went_in: int, came_out: int) -> token_usage_pb2.TokenUsage:

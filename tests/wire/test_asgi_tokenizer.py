@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tests.harness.asgi.asgi_harness import SERVICE, Caller
+from tests.harness.client.patient import PATIENT
 from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], "tools": [{"type": "function"}], "seed": 7}
@@ -42,8 +43,7 @@ class Tokenizing:
 
 async def _held(node: FakeMetering, app: Tokenizing, path: str, asked: dict[str, Any]) -> tuple[int, int]:
     """What is held for the input, and what is recorded of it."""
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=10_000)
-    async with MeteringClient(node.address, settings=settings) as client:
+    async with MeteringClient(node.address, settings=PATIENT) as client:
         middleware = MeteringMiddleware(app, client=client, services=SERVICE, asks_server_for_input=True)
         finish = await Caller(middleware, node).post(path, asked, headers=[(b"authorization", b"Bearer sk-1")])
     return node.reports[0].usage.input_tokens, finish.usage.input_tokens

@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tests.harness.asgi.asgi_harness import SERVICE, Caller, Upstream, caller, delta, event, say, start, usage
@@ -21,13 +20,6 @@ ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": 
 ESTIMATED_INPUT = 14
 HELD_INPUT = 37
 DONE = b"data: [DONE]\n\n"
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=500, answer_ms=1_000)
-    async with MeteringClient(node.address, settings=settings) as client:
-        yield client
 
 
 def counts(went_in: int, came_out: int) -> token_usage_pb2.TokenUsage:
@@ -292,6 +284,7 @@ async def test_at_a_ceiling_without_an_answer_a_stream_waits_and_ends(
 
     def fall_silent(_rig: Caller) -> None:
         node.muted = True
+        client._session.allowance._answer_ns = 200_000_000
 
     async def behave(upstream: Upstream, receive: Receive, send: Send) -> None:
         nonlocal made

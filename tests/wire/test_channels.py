@@ -18,8 +18,9 @@ from tallygate._channel import Channels, open_aio_channel, open_channel
 from tallygate._security import Security
 from tallygate._server.grpc.tls import ServerCertificates
 from tallygate.cli.app import app
-from tallygate.client import ClientSettings, MeteringClient, SyncMeteringClient, Unreachable
+from tallygate.client import MeteringClient, SyncMeteringClient, Unreachable
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.tls import NODE_URI, Certificates, PairFiles
 from tests.harness.wire.fake_metering import FakeMetering
@@ -27,14 +28,6 @@ from tests.harness.wire.fake_metering import serving as serving_fake
 from tests.harness.wire.scripted_server import ALLOW, ScriptedMetering, nothing, serving
 
 SERVICE = "accounts/acme/services/chat"
-PATIENT = ClientSettings(
-    heartbeat_ms=50,
-    silence_ms=30_000,
-    answer_ms=120_000,
-    receipt_ms=60_000,
-    backoff_base_ms=5,
-    backoff_cap_ms=20,
-)
 HASTY = replace(PATIENT, answer_ms=100)
 FIRST, SECOND = "tgt_first", "tgt_second"
 REQUEST = metering_service_pb2.AuthorizeRequest()
@@ -269,7 +262,7 @@ async def test_a_link_takes_files_that_were_replaced(made: Certificates, tmp_pat
     async with serving(tls=made.server_tls(mtls=True), servicer=servicer) as server:
         address, files = server.server.mtls_address, made.client()
         channels = Channels(security(made, files))
-        assert await is_reachable(address, channels)
+        assert await is_reachable(address, channels, PATIENCE_S)
         async with connect_to(address, channels)() as stub:
             replica = stub._replicas[0]  # type: ignore[attr-defined]  # all replicas as one
             before = replica._channel

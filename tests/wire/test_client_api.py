@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from tallygate.client import ClientSettings, Denied, MeteringClient, Unreachable, Usage
+from tallygate.client import Denied, MeteringClient, Unreachable, Usage
 from tallygate.metering.v1 import decision_pb2, report_pb2
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import until
+from tests.harness.ports import reserved_port
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
-QUICK = ClientSettings(heartbeat_ms=50, silence_ms=200, answer_ms=120_000, backoff_base_ms=5, backoff_cap_ms=20)
-HASTY = replace(QUICK, answer_ms=500, unreachable_tokens_max=400)
+HASTY = replace(PATIENT, answer_ms=500, unreachable_tokens_max=400)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def generate(tokens: int) -> AsyncIterator[int]:
 
 async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> None:
     """Entering authorises, leaving finishes and has the receipt: that is all of it."""
-    async with MeteringClient(node.address, settings=QUICK) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         async with metering.request(SERVICE, input_tokens=812, max_output_tokens=2_000) as request:
             async for _ in generate(40):
                 request.output(1)
@@ -49,7 +50,7 @@ async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> No
 
 async def test_what_a_request_says_of_itself(node: FakeMetering) -> None:
     """Limits, labels, the end user's address and the hash of the key travel along; without a key, the client's."""
-    async with MeteringClient(node.address, settings=QUICK, credential="the-server") as metering:
+    async with MeteringClient(node.address, settings=PATIENT, credential="the-server") as metering:
         one = metering.request(
             SERVICE, input_tokens=1, cached_input_tokens=2, cache_write_tokens=3, max_output_tokens=9,
             credential="key-1", source_address="192.0.2.7", labels={"team": "search"},
@@ -70,7 +71,7 @@ async def test_generation_never_waits_for_a_renewal(node: FakeMetering) -> None:
     """Where a token takes longer than a round trip, as it does, no grant is ever used up."""
     least = 100
     async with (
-        MeteringClient(node.address, settings=QUICK) as metering,
+        MeteringClient(node.address, settings=PATIENT) as metering,
         metering.request(SERVICE) as request,
     ):
         for _ in range(1_000):
@@ -86,7 +87,7 @@ async def test_generation_never_waits_for_a_renewal(node: FakeMetering) -> None:
 async def test_leaving_after_an_error_does_not_wait(node: FakeMetering) -> None:
     """The counts are said as an estimate, and the error goes on its way."""
     node.durable = False
-    async with MeteringClient(node.address, settings=replace(QUICK, receipt_ms=60_000, close_ms=60_000)) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         with pytest.raises(RuntimeError, match="model"):
             async with metering.request(SERVICE, input_tokens=5) as request:
                 request.output(3)
@@ -101,7 +102,7 @@ async def test_leaving_after_an_error_does_not_wait(node: FakeMetering) -> None:
 async def test_leaving_waits_for_the_receipt_for_a_bounded_time(node: FakeMetering) -> None:
     """A node whose database stalls keeps nobody; the finish is said on until it is on record."""
     node.durable = False
-    async with MeteringClient(node.address, settings=replace(QUICK, receipt_ms=30)) as metering:
+    async with MeteringClient(node.address, settings=replace(PATIENT, receipt_ms=30)) as metering:
         async with metering.request(SERVICE, input_tokens=5) as request:
             request.output(3)
         assert request.receipt is None
@@ -115,7 +116,7 @@ async def test_leaving_waits_for_the_receipt_for_a_bounded_time(node: FakeMeteri
 
 async def test_usage_is_recorded_without_asking_first(node: FakeMetering) -> None:
     """Record is a finish by itself; the receipt says who paid."""
-    async with MeteringClient(node.address, settings=QUICK) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         record = await metering.record(
             SERVICE, Usage(input_tokens=7, output_tokens=2), request_id="done", estimated=True
         )
@@ -130,7 +131,7 @@ async def test_usage_is_recorded_without_asking_first(node: FakeMetering) -> Non
 async def test_a_recorded_denial_is_no_loss_and_a_refused_record_is(node: FakeMetering, reason: str) -> None:
     """That the service may not go on is said beside the record; that the counts were not taken is an error."""
     node.denials["done"] = decision_pb2.DecisionReason.Value(f"DECISION_REASON_{reason}")
-    async with MeteringClient(node.address, settings=QUICK) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         if reason != "SUSPENDED":
             with pytest.raises(Denied, match=reason):
                 await metering.record(SERVICE, Usage(input_tokens=7), request_id="done")
@@ -157,8 +158,11 @@ async def test_without_a_node_it_says_unreachable_and_when_to_come_back() -> Non
 async def test_allowed_without_a_node_and_recorded_once_it_is_back() -> None:
     """Requests go on for a bounded number of tokens; every one of them is on record soon after the outage."""
     fake = FakeMetering()
-    async with serving(fake):
-        pass  # So that it has a port, where nobody listens now.
+    with reserved_port() as fake.port:
+        await _outlast_an_outage(fake)
+
+
+async def _outlast_an_outage(fake: FakeMetering) -> None:
     async with MeteringClient(fake.address, settings=HASTY, on_unreachable="allow") as metering:
         async with metering.request(SERVICE, input_tokens=100, receipt=False) as first:
             first.output(30)
@@ -180,8 +184,11 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
     """Once a node is back it authorises what runs, and has the last word from then on."""
     fake = FakeMetering()
     fake.limit = 150
-    async with serving(fake):
-        pass
+    with reserved_port() as fake.port:
+        await _begin_without(fake)
+
+
+async def _begin_without(fake: FakeMetering) -> None:
     async with (
         MeteringClient(fake.address, settings=HASTY, on_unreachable="allow") as metering,
         metering.request(SERVICE, input_tokens=100) as request,
@@ -190,6 +197,7 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
         assert request.grant is None
         async with serving(fake):
             await until(lambda: request.grant)
+            metering._session.allowance._answer_ns = PATIENT.answer_ms * 1_000_000
             while await request.wait_for_tokens():
                 request.output()
             assert request.must_stop
@@ -216,7 +224,7 @@ async def test_a_request_that_no_node_would_take_is_denied_and_harms_no_other(
     node: FakeMetering, options: dict[str, Any]
 ) -> None:
     """It is never sent: the stream goes on, and so does what comes after it."""
-    async with MeteringClient(node.address, settings=QUICK) as metering, metering.request(SERVICE) as running:
+    async with MeteringClient(node.address, settings=PATIENT) as metering, metering.request(SERVICE) as running:
         with pytest.raises(Denied) as denied:
             await metering.request(SERVICE, **options).authorize()
         assert denied.value.reason == "INVALID_REPORT"
@@ -230,7 +238,7 @@ async def test_a_request_that_no_node_would_take_is_denied_and_harms_no_other(
 
 async def test_usage_that_no_node_would_take_is_not_recorded(node: FakeMetering) -> None:
     """Nor is anything else held up by it."""
-    async with MeteringClient(node.address, settings=QUICK) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         with pytest.raises(Denied, match="credential"):
             await metering.record(SERVICE, Usage(output_tokens=1), credential="x" * 5_000_000)
         with pytest.raises(ValueError, match="no whole number"):
@@ -242,7 +250,7 @@ async def test_usage_that_no_node_would_take_is_not_recorded(node: FakeMetering)
 
 async def test_counts_that_cannot_be_said_change_nothing(node: FakeMetering) -> None:
     """The error is raised where they are given; the request goes on with those that it had, also on another stream."""
-    async with MeteringClient(node.address, settings=QUICK) as metering:
+    async with MeteringClient(node.address, settings=PATIENT) as metering:
         async with metering.request(SERVICE, request_id="r1") as request:
             request.output(5)
             for give in (request.set_usage, request.finish):

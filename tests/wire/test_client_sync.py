@@ -15,7 +15,6 @@ from threading import Event
 import pytest
 
 from tallygate.client import (
-    ClientSettings,
     Denied,
     MeteringError,
     SyncMeteredRequest,
@@ -24,11 +23,11 @@ from tallygate.client import (
     Usage,
 )
 from tallygate.metering.v1 import decision_pb2
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
-QUICK = ClientSettings(heartbeat_ms=50, silence_ms=500, answer_ms=5_000, backoff_base_ms=5, backoff_cap_ms=20)
 THREADS = 16
 REQUESTS = 10
 
@@ -48,7 +47,7 @@ async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> No
     node.limit = 250
 
     def serve() -> SyncMeteredRequest:
-        with SyncMeteringClient(node.address, settings=QUICK) as metering:
+        with SyncMeteringClient(node.address, settings=PATIENT) as metering:
             with metering.request(SERVICE, input_tokens=12, max_output_tokens=1_000) as request:
                 while request.wait_for_tokens():
                     request.output()
@@ -79,7 +78,7 @@ async def test_many_threads_share_one_stream(node: FakeMetering) -> None:
         return total
 
     def serve_all() -> int:
-        with SyncMeteringClient(node.address, settings=QUICK) as metering, ThreadPoolExecutor(THREADS) as pool:
+        with SyncMeteringClient(node.address, settings=PATIENT) as metering, ThreadPoolExecutor(THREADS) as pool:
             return sum(pool.map(lambda number: serve(metering, number), range(THREADS)))
 
     total = await asyncio.to_thread(serve_all)
@@ -94,7 +93,7 @@ async def test_errors_and_stops_are_those_of_the_asynchronous_client(node: FakeM
     running, stopped = Event(), Event()
 
     def serve() -> SyncMeteredRequest:
-        with SyncMeteringClient(node.address, settings=QUICK) as metering:
+        with SyncMeteringClient(node.address, settings=PATIENT) as metering:
             with pytest.raises(Denied, match="BUDGET_CONTENDED"):
                 metering.request(SERVICE, request_id="no").authorize()
             with metering.request(SERVICE, request_id="yes") as request:
@@ -122,7 +121,7 @@ async def test_errors_and_stops_are_those_of_the_asynchronous_client(node: FakeM
 async def test_closing_frees_whoever_waits(node: FakeMetering) -> None:
     """A thread that waits for an answer gets an error instead of waiting for ever."""
     node.muted = True
-    client = SyncMeteringClient(node.address, settings=replace(QUICK, answer_ms=60_000, silence_ms=60_000))
+    client = SyncMeteringClient(node.address, settings=PATIENT)
     client.start()
     waiting = asyncio.create_task(asyncio.to_thread(client.request(SERVICE, request_id="r1").authorize))
     await until(lambda: node.reports)
@@ -135,7 +134,7 @@ async def test_closing_frees_whoever_waits(node: FakeMetering) -> None:
 
 def test_without_a_node_it_is_unreachable() -> None:
     """Nobody answers: the same error, on the calling thread."""
-    settings = replace(QUICK, answer_ms=100)
+    settings = replace(PATIENT, answer_ms=100)
     with SyncMeteringClient("127.0.0.1:1", settings=settings) as metering, pytest.raises(Unreachable):
         metering.request(SERVICE).authorize()
 

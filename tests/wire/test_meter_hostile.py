@@ -167,8 +167,7 @@ async def test_nothing_of_a_refused_report_is_kept(it: NodeServing, named: bool)
     tracemalloc.start()
     try:
         for number in range(2, 12):
-            large = f"{number}" + "x" * 3_900_000
-            await stream.send(message(number, report(AUTHORIZE, large, Counts(1), service=SERVICE if named else "")))
+            await stream.send(_large(number, SERVICE if named else ""))
             await stream.until_answered(number)
             stream.responses.clear()
         gc.collect()
@@ -177,6 +176,10 @@ async def test_nothing_of_a_refused_report_is_kept(it: NodeServing, named: bool)
         tracemalloc.stop()
     # One message may still be in the hands of grpc.
     assert kept_bytes < 8_500_000
+
+
+def _large(number: int, service: str) -> bytes:
+    return message(number, report(AUTHORIZE, f"{number}" + "x" * 3_900_000, Counts(1), service=service))
 
 
 async def test_what_a_waiting_report_brought_along_is_bounded(it: NodeServing) -> None:

@@ -13,6 +13,7 @@ import pytest
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import SyncMeteringClient
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.fake_metering import FakeMetering, serving
@@ -39,7 +40,7 @@ async def test_a_node_on_this_machine_is_reached_directly(proxy: Proxy, host: st
     """By the client, however it is told where."""
     async with (
         serving(FakeMetering()) as node,
-        MeteringClient(f"{host}:{node.port}") as client,
+        MeteringClient(f"{host}:{node.port}", settings=PATIENT) as client,
         client.request(SERVICE, input_tokens=1) as request,
     ):
         request.finish()
@@ -50,7 +51,10 @@ async def test_threads_reach_it_directly_too(proxy: Proxy) -> None:
     """With the synchronous client."""
 
     def run(address: str) -> None:
-        with SyncMeteringClient(address) as client, client.request(SERVICE, input_tokens=1) as request:
+        with (
+            SyncMeteringClient(address, settings=PATIENT) as client,
+            client.request(SERVICE, input_tokens=1) as request,
+        ):
             request.finish()
 
     async with serving(FakeMetering()) as node:
@@ -75,7 +79,7 @@ async def test_a_node_reaches_its_control_service_directly(proxy: Proxy, tmp_pat
     """The link of a node, to control on the same machine; elsewhere it says what is on the way."""
     async with running_control(tmp_path) as control:
         address = control.address
-        assert await is_reachable(address)
+        assert await is_reachable(address, timeout_s=PATIENCE_S)
         async with connect_to(address)() as stub:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 stream = stub.WatchConfig()

@@ -12,6 +12,7 @@ from tallygate.client import MeteringClient
 from tallygate.integrations.ratelimit import open_requests
 from tallygate.integrations.ratelimit import rate_limit_pb2 as wire
 from tallygate.metering.v1 import decision_pb2, report_pb2
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import until
 from tests.harness.wire.fake_metering import FakeMetering
 from tests.harness.wire.rate_limits import SERVICE, Gateway, descriptor, gateway, usage
@@ -153,7 +154,7 @@ async def test_a_commit_of_another_process_is_recorded(
 ) -> None:
     """The reservation's id says where it is. Without one a commit is a report."""
     held = await edge.reserve(NAMELESS, 80)
-    async with MeteringClient(node.address) as second, gateway(second, ids="other") as other:
+    async with MeteringClient(node.address, settings=PATIENT) as second, gateway(second, ids="other") as other:
         assert not (await other.commit(NAMELESS, held.reservation_id, 30)).reservation_released
         assert not (await other.commit(NAMELESS, "", 7)).reservation_released
     assert held.reservation_id == f"{SERVICE}#made-1"

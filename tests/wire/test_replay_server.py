@@ -12,6 +12,7 @@ from tallygate.replay.pace import Pace
 from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
+from tests.harness.client.patient import PATIENT
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
@@ -27,7 +28,7 @@ async def node() -> AsyncIterator[FakeMetering]:
 async def serve(address: str, trace: Trace, *, report_every: int, settings: ClientSettings | None = None) -> Tally:
     """Runs a workload against a node."""
     tally = Tally()
-    async with MeteringClient([address], settings=settings or ClientSettings()) as client:
+    async with MeteringClient([address], settings=settings or PATIENT) as client:
         server = SimulatedServer(
             client, service=SERVICE, run_id="run-", report_every=report_every, pace=Pace(None, lambda: 0), tally=tally
         )

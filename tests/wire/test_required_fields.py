@@ -30,6 +30,7 @@ from tallygate.metering.v1 import (
 )
 from tests.harness.metering.node_harness import Fleet
 from tests.harness.metering.services import with_trial
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.contract_files import behaviour, methods, reachable
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.metering_node import serving_node
@@ -37,7 +38,6 @@ from tests.harness.wire.request_samples import CONTROL_REQUESTS, DATABASE_REQUES
 from tests.harness.wire.scripted_server import METERING
 
 INVALID_REPORT = decision_pb2.DECISION_REASON_INVALID_REPORT
-ANSWER_S = 20
 IT_DEPENDS = {
     "tallygate.control.v1.TrialOffer.quota_tokens",
     "tallygate.control.v1.KeyScope.all_services",
@@ -102,13 +102,13 @@ async def refused_fields(channel: grpc.aio.Channel, method: MethodDescriptor, re
     data = request.SerializeToString()
     try:
         if method.client_streaming:
-            stream: Any = channel.stream_stream(name)(timeout=ANSWER_S)
+            stream: Any = channel.stream_stream(name)(timeout=PATIENCE_S)
             await stream.write(data)
             await stream.read()
             stream.cancel()
         else:
             call: Any = channel.unary_unary(name)
-            await call(data, timeout=ANSWER_S)
+            await call(data, timeout=PATIENCE_S)
     except grpc.aio.AioRpcError as error:
         if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
             return None
@@ -218,7 +218,7 @@ async def decided(channel: grpc.aio.Channel, request: Message) -> "decision_pb2.
     """Why the report in a request was refused; 0 where it was not."""
     stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
     if isinstance(request, metering_service_pb2.MeterRequest):
-        stream: Any = stub.Meter(timeout=ANSWER_S)
+        stream: Any = stub.Meter(timeout=PATIENCE_S)
         await stream.write(request)
         decisions: list[decision_pb2.Decision] = []
         while not decisions:
@@ -226,7 +226,7 @@ async def decided(channel: grpc.aio.Channel, request: Message) -> "decision_pb2.
         stream.cancel()
         return decisions[0].reason
     call: Any = stub.Report if isinstance(request, metering_service_pb2.ReportRequest) else stub.Authorize
-    response: metering_service_pb2.AuthorizeResponse = await call(request, timeout=ANSWER_S)
+    response: metering_service_pb2.AuthorizeResponse = await call(request, timeout=PATIENCE_S)
     return response.decision.reason
 
 

@@ -17,6 +17,7 @@ from control_service.webhooks.courier import ANSWER_BYTES_MAX, HttpCourier
 from tallygate._server.clock import SystemClock
 from tests.harness.control.receiver import Receiver, running_receiver
 from tests.harness.control.webhooks import SECRETS
+from tests.harness.ports import reserved_port
 from tests.harness.tls import Certificates
 
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in range(3))
@@ -144,9 +145,9 @@ async def test_what_goes_wrong_is_an_outcome() -> None:
     async def unknown(host: str, port: int) -> Sequence[str]:
         raise OSError
 
-    async with running_receiver() as receiver:
-        url = receiver.url
-    assert await HttpCourier(allows_private=True).take(letter(url)) == Outcome(problem=Problem.CONNECTION)
+    with reserved_port() as port:
+        nowhere = letter(f"http://127.0.0.1:{port}/")
+        assert await HttpCourier(allows_private=True).take(nowhere) == Outcome(problem=Problem.CONNECTION)
     courier = HttpCourier(allows_private=True, resolve=unknown)
     assert await courier.take(letter("https://hooks.example")) == Outcome(problem=Problem.NAME_UNKNOWN)
     async with running_receiver(Receiver(before_answer=forever.wait)) as slow:  # type: ignore[arg-type]  # what it returns

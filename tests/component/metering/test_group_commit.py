@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,6 +21,7 @@ from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.memory_recorder import MemoryRecorder
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, with_trial
+from tests.harness.patience import until
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
@@ -38,13 +39,6 @@ class SlowRecorder(MemoryRecorder):
         self.asked.append(batch)
         await self.may_commit.wait()
         return await super().commit(node, epoch, batch)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # the product tells nobody
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)

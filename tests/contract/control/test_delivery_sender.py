@@ -16,6 +16,7 @@ from control_service.usecases.alerts.webhooks import WebhookUpdate, update_webho
 from tests.harness.control.receiver import Receiver, running_receiver
 from tests.harness.control.webhooks import HookDesk, numbers_of
 from tests.harness.patience import PATIENCE_S, until
+from tests.harness.ports import reserved_port
 
 STEP_S = 20
 
@@ -58,7 +59,11 @@ async def run(desk: HookDesk, sender: DeliverySender, seconds: int = 0, step_s: 
 
 async def test_a_receiver_that_was_down_for_an_hour_gets_everything(desk: HookDesk) -> None:
     """Control is killed twice meanwhile, once amid an attempt: each message comes, and numbers have no gaps."""
-    receiver = Receiver()
+    with reserved_port() as port:
+        await _be_down_for_an_hour(desk, Receiver(port=port))
+
+
+async def _be_down_for_an_hour(desk: HookDesk, receiver: Receiver) -> None:
     async with running_receiver(receiver):
         shown = await desk.hook(receiver.url)
         first = desk.sender(chance=0.5)

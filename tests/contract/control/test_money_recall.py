@@ -17,6 +17,12 @@ from tests.harness.patience import PATIENCE_S
 HELD_NANOS = 200
 
 
+@pytest.fixture(autouse=True)
+def waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, a node that is there is waited for."""
+    monkeypatch.setattr(money_recall, "WAIT_MAX_S", PATIENCE_S)
+
+
 @pytest.fixture
 async def lent(desk: Desk) -> Desk:
     """A desk of an account that has money for one reservation, all of it on lease to a node."""

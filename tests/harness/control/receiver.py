@@ -70,9 +70,9 @@ async def _read(reader: asyncio.StreamReader) -> Received:
 
 @asynccontextmanager
 async def running_receiver(receiver: Receiver | None = None, tls: SSLContext | None = None) -> AsyncIterator[Receiver]:
-    """Listens on a port of its own; a receiver that listened before does so on its port again."""
+    """Listens on a port of its own, or on the one that was reserved for it."""
     receiver = receiver or Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", receiver.port, ssl=tls)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", receiver.port, ssl=tls, reuse_port=True)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

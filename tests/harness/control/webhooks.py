@@ -16,6 +16,7 @@ from control_service.usecases.pulse import Pulse
 from control_service.webhooks.courier import HttpCourier
 from tests.harness.control.people_harness import Desk
 from tests.harness.control.receiver import Received
+from tests.harness.patience import PATIENCE_S
 
 SECRETS = WebhookSecrets(bytes(32))
 EARLIER = (2**63 - 1, "")
@@ -44,7 +45,7 @@ class HookDesk(Desk):
 
     def sender(self, courier: Courier | None = None, chance: float = 0.0) -> DeliverySender:
         """A process that sends; another one knows nothing of it but what is in the database."""
-        courier = courier or HttpCourier(allows_private=True)
+        courier = courier or HttpCourier(allows_private=True, timeout_s=PATIENCE_S)
         return DeliverySender(
             self.database, self.clock, courier, SECRETS, pulse=Pulse(self.database, self.clock), chance=lambda: chance
         )
