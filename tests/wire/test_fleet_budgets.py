@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from control_service.domain.limit import BudgetPeriod, LimitMember, LimitPotKey
 from control_service.storage.database import SqlDatabase
-from tallygate._server.clock import SystemClock
+from tallygate._server.clock import ManualClock
 from tallygate._server.database.engine import create_engine
 from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import fleet_service_pb2 as pb
@@ -23,18 +23,24 @@ TOKENS = pot_pb2.POT_KIND_BUDGET_TOKENS
 
 
 @pytest.fixture
-async def control(tmp_path: Path) -> AsyncIterator[Control]:
+def clock() -> ManualClock:
+    """By it no node falls behind, and no month ends, however slow the machine."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def control(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Control]:
     """A control service with an account."""
-    async with running_control(tmp_path) as control:
+    async with running_control(tmp_path, clock) as control:
         await control.stock()
         yield control
 
 
 @pytest.fixture
-async def budgets(control: Control, tmp_path: Path) -> AsyncIterator[Budgets]:
+async def budgets(control: Control, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Budgets]:
     """The budgets in its database."""
     engine = create_engine(f"sqlite:///{tmp_path / 'control.sqlite3'}")
-    yield Budgets(SqlDatabase(engine), SystemClock())
+    yield Budgets(SqlDatabase(engine), clock)
     await engine.dispose()
 
 

@@ -11,6 +11,7 @@ from control_service.api import fleet_servicer
 from control_service.usecases.fleet import config_feed
 from control_service.usecases.upkeep import sweeper
 from metering_service.api.control.codec import decode_config
+from tallygate._server.clock import ManualClock
 from tallygate.control.v1 import config_pb2, inference_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
@@ -31,11 +32,11 @@ def may_poll() -> bool:
 
 @pytest.fixture
 async def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, may_poll: bool) -> AsyncIterator[Control]:
-    """A control service with an account and a model."""
+    """A control service with an account and a model. By its clock no node falls silent, however slow the machine."""
     if not may_poll:
         for module, interval in INTERVALS.items():
             monkeypatch.setattr(module, interval, 86_400)
-    async with running_control(tmp_path) as control:
+    async with running_control(tmp_path, ManualClock()) as control:
         await control.stock()
         yield control
 

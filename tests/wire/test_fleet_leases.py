@@ -8,6 +8,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from tallygate._server.clock import ManualClock
 from tallygate._wire.failures import decode_failure
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import inference_service_pb2, operations_service_pb2, pot_pb2
@@ -22,8 +23,8 @@ FUNDS = 1_000_000_000
 
 @pytest.fixture
 async def control(tmp_path: Path) -> AsyncIterator[Control]:
-    """A control service with an account and a model."""
-    async with running_control(tmp_path) as control:
+    """A control service with an account and a model. By its clock no node falls behind, however slow the machine."""
+    async with running_control(tmp_path, ManualClock()) as control:
         await control.stock(FUNDS)
         yield control
 

@@ -15,6 +15,7 @@ from control_service.usecases.people.teams import ServiceTeams
 from tallygate._access.rights import ALL_RIGHTS, Right
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
+from tallygate._server.clock import ManualClock
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
@@ -67,9 +68,9 @@ async def furnish(control: Control, account_id: str) -> None:
 
 @asynccontextmanager
 async def two_tenants(directory: Path) -> AsyncIterator[Control]:
-    """Accounts acme and bolt, and callers with all kinds of rights in them."""
+    """Accounts acme and bolt, and callers with all kinds of rights in them. No month ends meanwhile."""
     access = Access(authenticator=KnownCallers({**RIGHTS, "operator": ALL_RIGHTS.rights}))
-    async with running_control(directory, access=access, operator="operator") as control:
+    async with running_control(directory, ManualClock(), access, "operator") as control:
         await control.catalogue.CreateModel(catalogue.CreateModelRequest(name="models/llama"))
         await control.publish(1_000)
         for account_id in ("acme", "bolt"):

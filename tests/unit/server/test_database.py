@@ -118,7 +118,9 @@ async def test_errors_of_the_database_name_no_password() -> None:
         await engine.dispose()
 
 
-async def test_no_update_is_lost_between_two_programs(engine: AsyncEngine, database_url: str) -> None:
+async def test_no_update_is_lost_between_two_programs(
+    patient_databases: None, engine: AsyncEngine, database_url: str
+) -> None:
     """Read-modify-write transactions of two engines with several writers each add up exactly."""
     await create_counter(engine)
     other = create_engine(database_url)

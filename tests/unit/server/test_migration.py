@@ -119,9 +119,10 @@ async def test_a_migration_takes_as_long_as_it_takes(
     """A command of the services that takes so long fails; an index over a table that has grown must not."""
     monkeypatch.setattr("tallygate._server.database.postgres_engine.COMMAND_TIMEOUT_S", 0.2)
     async with fresh_database(postgres_url) as url:
-        engine = create_engine(url)
+        engine, patient = create_engine(url), create_engine(url)
         await migrate(engine, scripts(tmp_path, "SELECT pg_sleep(0.5)", FIRST), "testd")
-        assert await exists(engine, "first")
+        assert await exists(patient, "first")
+        await patient.dispose()
         with pytest.raises(TimeoutError):
             async with engine.begin() as connection:
                 await connection.execute(text("SELECT pg_sleep(10)"))

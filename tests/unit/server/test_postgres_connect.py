@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from tallygate._server.database.postgres_connect import NotWantedError
 from tallygate._server.database.postgres_engine import PostgresEngine
 from tallygate._server.database.postgres_url import places_of
 from tallygate._server.process.readiness import problem_of
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, until_found
 from tests.harness.postgres import fresh_database
 
 PID = text("SELECT pg_backend_pid()")
@@ -56,13 +57,19 @@ def with_host_before(url: str, host: str) -> str:
 async def test_a_host_that_says_nothing_is_left_for_the_next(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver's own timeout is for all hosts together: the others would never be tried."""
     monkeypatch.setattr(postgres_connect, "FURTHER_HOST_TIMEOUT_S", 0.1)
+
+    async def is_reached() -> bool:
+        # On a busy machine the other one may not answer within that time either.
+        with suppress(TimeoutError, OSError):
+            return bool(await pid(engine))
+        return False
+
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = create_engine(with_host_before(url, f"127.0.0.1:{silent.getsockname()[1]}"))
-        async with asyncio.timeout(PATIENCE_S):
-            assert await pid(engine)
+        await until_found(is_reached)
     await engine.dispose()
     # It was good last, so it is tried first: the silent one is not even there any more.
-    assert await pid(engine)
+    await until_found(is_reached)
     await engine.dispose()
 
 
@@ -147,7 +154,8 @@ async def test_readers_leave_a_connection_to_writers(url: str) -> None:
 async def test_a_program_opens_no_more_connections_than_it_is_told(url: str, count: int) -> None:
     """As the server counts them, while all at once want one."""
     engine = create_engine(url, count)
-    number = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    own = "datname = current_database() AND backend_type = 'client backend'"
+    number = f"SELECT count(*) FROM pg_stat_activity WHERE {own}"  # noqa: S608  # a constant
 
     async def work(writes: bool) -> int:
         async with engine.begin() if writes else read_only(engine) as connection:

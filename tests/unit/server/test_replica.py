@@ -15,6 +15,7 @@ from tallygate._server.database import replica as replicas
 from tallygate._server.database.durability import warn_of_losses
 from tallygate._server.database.engine import create_engine
 from tallygate._server.database.replica import Replica, reading_of
+from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.postgres_cluster import PostgresServer, postgres_servers
 
 
@@ -68,8 +69,9 @@ async def on_stand_by(pair: Pair, statement: str) -> None:
     await engine.dispose()
 
 
-async def test_what_is_read_is_what_was_committed_before(pair: Pair) -> None:
+async def test_what_is_read_is_what_was_committed_before(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the stand-by, each time."""
+    monkeypatch.setattr(replicas, "LAG_MAX_S", PATIENCE_S)
     for _ in range(10):
         before, _ = await read(pair, None)
         await write(pair)
@@ -89,7 +91,7 @@ async def test_a_copy_that_lags_is_left_until_it_has_caught_up(pair: Pair, monke
     finally:
         await on_stand_by(pair, "SELECT pg_wal_replay_resume()")
     assert [(line["event"], line["of"]) for line in lines] == [("outage_began", "read_database")]
-    monkeypatch.setattr(replicas, "LAG_MAX_S", 30)
+    monkeypatch.setattr(replicas, "LAG_MAX_S", PATIENCE_S)
     with capture_logs() as lines:
         assert await read(pair, pair.replica) == (before + 3, True)
     assert [line["event"] for line in lines] == ["outage_over"]
@@ -111,7 +113,7 @@ async def test_settings_that_lose_commits_are_said_one_by_one(pair: Pair) -> Non
     ]
 
 
-async def test_several_hosts_find_the_leader(pair: Pair) -> None:
+async def test_several_hosts_find_the_leader(pair: Pair, patient_databases: None) -> None:
     """In whichever order they are named."""
     places = [pair.stand_by.place, pair.leader.place]
     for hosts in (places, places[::-1]):
