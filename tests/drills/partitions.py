@@ -85,7 +85,8 @@ async def cut_links(directory: Path, logs: Path, request_count: int, schedule: S
 
 async def _cut(pair: Pair, net: Network, cut: Cut, load: Load) -> dict[str, Any]:
     """Cuts, heals, and waits until the fleet is whole again; what was felt of it, as a row."""
-    assert not load.playing.done(), "the load ended before all links were cut: name more --requests"
+    why = load.tally.gave_up or "name more --requests"
+    assert not load.playing.done(), f"the load ended before all links were cut: {why}"
     hosts = dict(zip(HOSTS, net.hosts, strict=True))
     before, watch = load.tally.denials.copy(), ReceiptWatch(load)
     watching = asyncio.create_task(watch.run())

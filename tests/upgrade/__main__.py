@@ -120,7 +120,8 @@ async def run(against: Path, requests: int, console: Console) -> tuple[Outcome, 
         await _until_begun(tally, playing)
         await fleet.upgrade()
         await fleet.downgrade()
-        assert not playing.done(), "the load ended before the fleet was upgraded and back: name more --requests"
+        why = tally.gave_up or "name more --requests"
+        assert not playing.done(), f"the load ended before the fleet was upgraded and back: {why}"
         outcome = await playing
         await pair.stop()
         urls = ("--control-database-url", control_url, "--metering-database-url", metering_url)
