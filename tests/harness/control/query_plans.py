@@ -1,23 +1,32 @@
 """How SQLite finds what is asked for: it says so in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tallygate._server.database import fixed_query
+
 
 @contextmanager
 def recorded(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed in the block."""
+    """The statements that are executed in the block, by SQLAlchemy and by fixed queries."""
     found: list[tuple[str, Any]] = []
+    ask = fixed_query.asked
 
     def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
         found.append((statement, parameters))
 
+    async def asked(driver: Any, text: str, values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+        found.append((text, tuple(values)))
+        return await ask(driver, text, values)
+
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield found
+    with mock.patch.object(fixed_query, "asked", asked):
+        yield found
     event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
