@@ -1,9 +1,10 @@
 """Accounts as rows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -15,8 +16,12 @@ from control_service.storage import schema
 from control_service.storage.columns import pack_numbers, unpack_numbers
 from control_service.usecases.ports import Accounts
 from tallygate._access.rights import SEES_ALL, Sight
+from tallygate._server.database.fixed_query import FixedQuery
 
 _accounts = schema.accounts
+_BY_ID: Final = select(_accounts).where(_accounts.c.account_id == bindparam("account_id"))
+_GET: Final = FixedQuery(_BY_ID)
+_LOCK: Final = _BY_ID.with_for_update()
 
 
 class AccountRows(Accounts):
@@ -27,11 +32,12 @@ class AccountRows(Accounts):
 
     @override
     async def lock(self, account_id: str) -> Account:
-        return await self._one(select(_accounts).with_for_update(), account_id)
+        found = await self._connection.execute(_LOCK, {"account_id": account_id})
+        return _one(account_id, found.mappings().all())
 
     @override
     async def get(self, account_id: str) -> Account:
-        return await self._one(select(_accounts), account_id)
+        return _one(account_id, await _GET.rows(self._connection, {"account_id": account_id}))
 
     @override
     async def add(self, account: Account) -> None:
@@ -59,15 +65,14 @@ class AccountRows(Accounts):
         rows = await self._connection.execute(query.order_by(account_id).limit(limit))
         return [account_of(row) for row in rows.mappings()]
 
-    async def _one(self, query: Select[Any], account_id: str) -> Account:
-        found = await self._connection.execute(query.where(_accounts.c.account_id == account_id))
-        row = found.mappings().one_or_none()
-        if row is None:
-            raise ResourceNotFoundError(account_name(account_id))
-        return account_of(row)
+
+def _one(account_id: str, rows: Sequence[Mapping[Any, Any]]) -> Account:
+    if not rows:
+        raise ResourceNotFoundError(account_name(account_id))
+    return account_of(rows[0])
 
 
-def account_of(row: RowMapping) -> Account:
+def account_of(row: Mapping[Any, Any]) -> Account:
     """The account in a row of the table `accounts`."""
     values = dict(row)
     return Account(

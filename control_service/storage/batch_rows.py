@@ -1,6 +1,6 @@
-"""Accounts, services and buckets in batches: a few SQL statements for an exchange over any number of leases."""
+"""Accounts, services and buckets in batches: a few SQL statements for an exchange, or a list, of any length."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of, services_read
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import Batches, Usage
+from tallygate._server.database.fixed_query import FixedQuery
 from tallygate._server.database.upsert import upsert
 
 _accounts = schema.accounts
@@ -52,11 +53,13 @@ class BatchRows(Batches):
 
     @override
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        return await self._accounts(_lock_accounts, account_ids)
+        dialect = self._connection.dialect.name
+        return _by_id(await self._rows(_lock_accounts(dialect), keys_of(dialect, sorted(account_ids))))
 
     @override
     async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        return await self._accounts(_accounts_of, account_ids)
+        dialect = self._connection.dialect.name
+        return _by_id(await _all_accounts(dialect).rows(self._connection, keys_of(dialect, sorted(account_ids))))
 
     @override
     async def services(self, keys: Collection[tuple[str, str]]) -> list[Service]:
@@ -141,18 +144,19 @@ class BatchRows(Batches):
     ) -> dict[str, Account]:
         return await add_usage_lines(self._connection, accounts, usage, now_us)
 
-    async def _accounts(
-        self, query_of: Callable[[str], Executable], account_ids: Collection[str]
-    ) -> dict[str, Account]:
-        dialect = self._connection.dialect.name
-        rows = await self._rows(query_of(dialect), keys_of(dialect, sorted(account_ids)))
-        return {row["account_id"]: account_of(row) for row in rows}
-
     async def _rows(self, query: Executable, given: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:
         return (await self._connection.execute(query, given)).mappings().all()
 
 
+def _by_id(rows: Iterable[Mapping[Any, Any]]) -> dict[str, Account]:
+    return {row["account_id"]: account_of(row) for row in rows}
+
+
 @cache
+def _all_accounts(dialect: str) -> FixedQuery:
+    return FixedQuery(_accounts_of(dialect))
+
+
 def _accounts_of(dialect: str) -> Select[Any]:
     return select(_accounts).where(is_one_of(dialect, _accounts.c.account_id))
 

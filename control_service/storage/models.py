@@ -1,16 +1,13 @@
 """The catalogue as rows."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Executable,
-    RowMapping,
-    Select,
     bindparam,
     delete,
     desc,
@@ -32,11 +29,24 @@ from control_service.storage import catalogue_schema
 from control_service.storage.given import is_one_of, keys_of
 from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import Models
+from tallygate._server.database.fixed_query import FixedQuery
 
 _models = catalogue_schema.models
 _aliases = catalogue_schema.model_aliases
 _prices = catalogue_schema.prices
 _withdrawn = catalogue_schema.withdrawn_prices
+_FIND: Final = FixedQuery(select(_models).where(_models.c.model_id == bindparam("model_id")))
+_PAGE: Final = FixedQuery(
+    select(_models)
+    .where(_models.c.model_id > bindparam("after"))
+    .order_by(_models.c.model_id)
+    .limit(bindparam("page_size", type_=BigInteger))
+)
+_WITH_ALIAS: Final = FixedQuery(
+    select(_models)
+    .join(_aliases, _aliases.c.model_id == _models.c.model_id)
+    .where(_aliases.c.alias == bindparam("alias"))
+)
 
 
 class ModelRows(Models):
@@ -47,7 +57,7 @@ class ModelRows(Models):
 
     @override
     async def find(self, model_id: str) -> Model | None:
-        found = await self._read(select(_models).where(_models.c.model_id == model_id))
+        found = await self._read(_FIND, {"model_id": model_id})
         return found[0] if found else None
 
     @override
@@ -74,21 +84,16 @@ class ModelRows(Models):
 
     @override
     async def page(self, after: str, limit: int) -> list[Model]:
-        return await self._read(
-            select(_models).where(_models.c.model_id > after).order_by(_models.c.model_id).limit(limit)
-        )
+        return await self._read(_PAGE, {"after": after, "page_size": limit})
 
     @override
     async def among(self, model_ids: Collection[str]) -> list[Model]:
-        found: list[Model] = []
-        for batch in in_batches(model_ids):
-            found += await self._read(select(_models).where(_models.c.model_id.in_(batch)))
-        return found
+        dialect = self._connection.dialect.name
+        return await self._read(_among(dialect), keys_of(dialect, model_ids))
 
     @override
     async def with_alias(self, alias: str) -> Model | None:
-        owner = select(_aliases.c.model_id).where(_aliases.c.alias == alias).scalar_subquery()
-        found = await self._read(select(_models).where(_models.c.model_id == owner))
+        found = await self._read(_WITH_ALIAS, {"alias": alias})
         return found[0] if found else None
 
     @override
@@ -131,14 +136,14 @@ class ModelRows(Models):
 
     @override
     async def prices(self, model_ids: list[str]) -> list[Price]:
-        rows = await self._connection.execute(select(_prices).where(_prices.c.model_id.in_(model_ids)))
-        return [Price(**row) for row in rows.mappings()]
+        dialect = self._connection.dialect.name
+        return [Price(**row) for row in await _prices_of(dialect).rows(self._connection, keys_of(dialect, model_ids))]
 
     @override
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
         dialect = self._connection.dialect.name
-        found = await self._connection.execute(_in_force(dialect), keys_of(dialect, model_ids) | {"now_us": now_us})
-        return frozenset(found.scalars())
+        found = await _in_force(dialect).rows(self._connection, keys_of(dialect, model_ids) | {"now_us": now_us})
+        return frozenset(row["model_id"] for row in found)
 
     @override
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
@@ -150,15 +155,14 @@ class ModelRows(Models):
         rows = await self._connection.execute(union_all(*both).order_by(desc("version")).limit(limit))
         return [Price(**row) for row in rows.mappings()]
 
-    async def _read(self, query: Select[Any]) -> list[Model]:
-        rows = (await self._connection.execute(query)).mappings().all()
-        aliases = await self._aliases_of([row["model_id"] for row in rows])
-        return [model_of(row, tuple(aliases[row["model_id"]])) for row in rows]
+    async def _read(self, query: FixedQuery, parameters: Mapping[str, Any]) -> list[Model]:
+        rows = await query.rows(self._connection, parameters)
+        aliases = await self._aliases_of([row["model_id"] for row in rows]) if rows else {}
+        return [model_of(row, tuple(aliases.get(row["model_id"], ()))) for row in rows]
 
     async def _aliases_of(self, model_ids: Sequence[str]) -> dict[str, list[str]]:
-        query = select(_aliases).where(_aliases.c.model_id.in_(model_ids)).order_by(_aliases.c.alias)
-        aliases: dict[str, list[str]] = defaultdict(list)
-        for row in (await self._connection.execute(query)).mappings():
+        dialect, aliases = self._connection.dialect.name, defaultdict[str, list[str]](list)
+        for row in await _aliases_of(dialect).rows(self._connection, keys_of(dialect, model_ids)):
             aliases[row["model_id"]].append(row["alias"])
         return aliases
 
@@ -172,9 +176,24 @@ class ModelRows(Models):
 
 
 @cache
-def _in_force(dialect: str) -> Executable:
+def _among(dialect: str) -> FixedQuery:
+    return FixedQuery(select(_models).where(is_one_of(dialect, _models.c.model_id)))
+
+
+@cache
+def _aliases_of(dialect: str) -> FixedQuery:
+    return FixedQuery(select(_aliases).where(is_one_of(dialect, _aliases.c.model_id)).order_by(_aliases.c.alias))
+
+
+@cache
+def _prices_of(dialect: str) -> FixedQuery:
+    return FixedQuery(select(_prices).where(is_one_of(dialect, _prices.c.model_id)))
+
+
+@cache
+def _in_force(dialect: str) -> FixedQuery:
     query = select(_prices.c.model_id).distinct().where(is_one_of(dialect, _prices.c.model_id))
-    return query.where(_prices.c.effective_us <= bindparam("now_us", type_=BigInteger))
+    return FixedQuery(query.where(_prices.c.effective_us <= bindparam("now_us", type_=BigInteger)))
 
 
 def _values(model: Model) -> dict[str, object]:
@@ -190,7 +209,7 @@ def _values(model: Model) -> dict[str, object]:
     }
 
 
-def model_of(row: RowMapping, aliases: tuple[str, ...]) -> Model:
+def model_of(row: Mapping[Any, Any], aliases: tuple[str, ...]) -> Model:
     """The model in a row of the table `models`."""
     values = dict(row)
     quota, valid_for_us = values.pop("trial_quota_tokens"), values.pop("trial_valid_for_us")

@@ -1,12 +1,13 @@
 """Inference services as rows."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -16,9 +17,10 @@ from control_service.domain.service import CredentialPolicy, OutagePolicy, Servi
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.domain.trial import Trial
 from control_service.storage import catalogue_schema, schema
+from control_service.storage.given import TEXT, Columns, given, is_one_of, keys_of, parameters
 from control_service.storage.scopes import is_seen
-from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import ServiceFilter, Services
+from tallygate._server.database.fixed_query import FixedQuery
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -31,6 +33,12 @@ _model_retired = (
 )
 services_read: Final[Select[Any]] = select(_services, _model_retired.label("model_retired"))
 """The query of services, each with what `service_of` needs of its model."""
+_FIND: Final = FixedQuery(
+    services_read.where(
+        _services.c.account_id == bindparam("account_id"), _services.c.service_id == bindparam("service_id")
+    )
+)
+_CLAIM: Final[Columns] = {"account_id": TEXT, "model_id": TEXT}
 
 
 class ServiceRows(Services):
@@ -41,8 +49,8 @@ class ServiceRows(Services):
 
     @override
     async def find(self, account_id: str, service_id: str) -> Service | None:
-        found = await self._read(services_read.where(_key(account_id, service_id)))
-        return found[0] if found else None
+        found = await _FIND.rows(self._connection, {"account_id": account_id, "service_id": service_id})
+        return service_of(found[0]) if found else None
 
     @override
     async def add(self, service: Service) -> None:
@@ -74,11 +82,9 @@ class ServiceRows(Services):
 
     @override
     async def among(self, account_id: str, service_ids: Collection[str]) -> list[Service]:
-        found: list[Service] = []
-        for batch in in_batches(service_ids):
-            query = services_read.where(_services.c.account_id == account_id, _services.c.service_id.in_(batch))
-            found += await self._read(query)
-        return found
+        dialect = self._connection.dialect.name
+        wanted = keys_of(dialect, service_ids) | {"account_id": account_id}
+        return [service_of(row) for row in await _among(dialect).rows(self._connection, wanted)]
 
     @override
     async def team_of(self, account_id: str, service_id: str) -> str:
@@ -131,14 +137,27 @@ class ServiceRows(Services):
 
     @override
     async def trial_owners(self, claims: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        key, found = (_claims.c.account_id, _claims.c.model_id), dict[tuple[str, str], str]()
-        for batch in in_batches(claims):
-            rows = await self._connection.execute(select(*key, _claims.c.service_id).where(tuple_(*key).in_(batch)))
-            found.update({(account_id, model_id): service_id for account_id, model_id, service_id in rows})
-        return found
+        if not claims:
+            return {}
+        dialect = self._connection.dialect.name
+        rows = await _owners(dialect).rows(self._connection, parameters(dialect, _CLAIM, claims))
+        return {(row["account_id"], row["model_id"]): row["service_id"] for row in rows}
 
     async def _read(self, query: Select[Any]) -> list[Service]:
         return [service_of(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+@cache
+def _among(dialect: str) -> FixedQuery:
+    of_account = services_read.where(_services.c.account_id == bindparam("account_id"))
+    return FixedQuery(of_account.where(is_one_of(dialect, _services.c.service_id)))
+
+
+@cache
+def _owners(dialect: str) -> FixedQuery:
+    rows = given(dialect, _CLAIM)
+    claimed = _claims.c.account_id == rows.c.account_id, _claims.c.model_id == rows.c.model_id
+    return FixedQuery(select(_claims.c.account_id, _claims.c.model_id, _claims.c.service_id).where(*claimed))
 
 
 def recorded_unpriced() -> ColumnElement[bool]:
@@ -185,7 +204,7 @@ def _values(service: Service) -> dict[str, object]:
     }
 
 
-def service_of(row: RowMapping) -> Service:
+def service_of(row: Mapping[Any, Any]) -> Service:
     """The service in a row of `services_read`."""
     values = dict(row)
     trial = {name: values.pop(f"trial_{name}") for name in Trial.__slots__}

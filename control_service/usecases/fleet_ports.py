@@ -209,7 +209,7 @@ class Usage:
 
 
 class Batches(Protocol):
-    """Accounts, services and buckets in batches, for exchanges over many leases."""
+    """Accounts, services and buckets in batches, for exchanges over many leases and for lists."""
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Those of these accounts that exist, locked in order of their ids."""

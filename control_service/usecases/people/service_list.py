@@ -109,20 +109,15 @@ async def _defaults(
 
 
 async def service_views(tx: Transaction, services: Sequence[Service], now_us: int) -> list[ServiceView]:
-    """The services as of this moment, by account."""
+    """The services as of this moment, in their order. However many they are, rows of each kind are read at once."""
     paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}
     in_force = await tx.models.in_force(paying, now_us) if paying else frozenset()
-    by_account: dict[str, list[Service]] = {}
-    for service in services:
-        by_account.setdefault(service.account_id, []).append(service)
+    with_reservations = [service for service in services if service.reservation_count]
+    active = await tx.batches.reservations(with_reservations, now_us) if with_reservations else {}
+    accounts = await tx.batches.accounts({service.account_id for service in services})
     views = []
-    for account_id, group in by_account.items():
-        account = await tx.accounts.get(account_id)
-        with_reservations = [service.service_id for service in group if service.reservation_count]
-        active = await tx.reservations.active(account_id, with_reservations, now_us) if with_reservations else {}
-        for service in group:
-            rates = reserved(active.get(service.service_id, []), now_us)
-            priced = service.model_id in in_force
-            derived = status_of(service, account, rates, now_us, price_in_force=priced)
-            views.append(ServiceView(account, service, derived, rates))
+    for service in services:
+        account, rates = accounts[service.account_id], reserved(active.get(service.uid, []), now_us)
+        derived = status_of(service, account, rates, now_us, price_in_force=service.model_id in in_force)
+        views.append(ServiceView(account, service, derived, rates))
     return views

@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import ResourceNotFoundError
 from control_service.domain.status import Status
+from control_service.usecases.people.model_offers import with_offers
 from control_service.usecases.people.service_list import ServiceQuery, list_services
 from control_service.usecases.people.services import delete_service
 from control_service.usecases.ports import ServiceFilter
 from tests.harness.control.people_harness import Desk
 from tests.harness.control.query_plans import recorded
 
+MONEY_NANOS = 10**6
 CUSTOM = ("a", "chat", "d", "default", "defaultx", "defaults", "e0", "zz")
 MODELS = ("0x", "a", "a.b", "a-b", "llama", "z_z")
 
@@ -125,3 +127,39 @@ async def test_started_defaults_end_no_list_of_those_that_are_not(desk: Desk, li
         await desk.claim(started)
     not_enabled = await listed(desk, ServiceFilter("acme"), Status.NOT_ENABLED, limit)
     assert not_enabled == ["default-m1", "default-m4", "default-m5", "default-m6"]
+
+
+async def test_a_page_is_read_at_once_however_many_services_it_has(desk: Desk, engine: AsyncEngine) -> None:
+    """Accounts, reservations, models, prices and trials, a statement each; and each service has those that are its."""
+    await desk.publish_price()
+    await desk.pay(MONEY_NANOS)
+
+    async def read() -> tuple[int, list[tuple[str, str, bool, bool]]]:
+        query = ServiceQuery(ServiceFilter(), None, ("", ""), 100)
+        with recorded(engine) as statements:
+            async with desk.database.reading() as tx:
+                offered = await with_offers(tx, (await list_services(tx, query, desk.now_us)).services, desk.now_us)
+        views = [(one.view, one.offer.trial_claimable) for one in offered]
+        return len(statements), [
+            (view.account.account_id, view.service.service_id, view.reserved.active, claimable)
+            for view, claimable in views
+        ]
+
+    await desk.create()
+    await desk.enable()
+    await desk.buy()
+    of_one, found = await read()
+    assert found == [("acme", "chat", True, True)]
+    await desk.create("other")
+    await desk.claim("other")
+    for account_id in ("beta", "gamma"):
+        await desk.create_account(account_id)
+        await desk.create(account_id=account_id)
+    of_all, found = await read()
+    assert found == [
+        ("acme", "chat", True, False),
+        ("acme", "other", False, False),
+        ("beta", "chat", False, True),
+        ("gamma", "chat", False, True),
+    ]
+    assert of_all == of_one

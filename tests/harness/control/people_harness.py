@@ -71,11 +71,15 @@ class Desk:
         return self.clock.now_us()
 
     async def of_account(
-        self, change: Callable[[Transaction, Account, Act], Awaitable[Result]], *, actor: str = "user"
+        self,
+        change: Callable[[Transaction, Account, Act], Awaitable[Result]],
+        *,
+        actor: str = "user",
+        account_id: str = "acme",
     ) -> Result:
         results: list[Result] = []
         await self.idempotent_calls.of_account(
-            "acme", Call("Method", "", b"", CallSource(note=actor)), change, _keep_in(results)
+            account_id, Call("Method", "", b"", CallSource(note=actor)), change, _keep_in(results)
         )
         return results[0]
 
@@ -119,11 +123,17 @@ class Desk:
         return await self.of_account(lambda tx, account, act: create_team(tx, account, new, act))
 
     async def create(
-        self, service_id: str = "chat", billing: InitialBilling | None = None, team: str = ""
+        self,
+        service_id: str = "chat",
+        billing: InitialBilling | None = None,
+        team: str = "",
+        account_id: str = "acme",
     ) -> ServiceView:
         new = NewService(service_id, "llama", "", team, {})
         wanted = billing or InitialBilling()
-        return await self.of_account(lambda tx, account, act: create_with_billing(tx, account, new, wanted, act))
+        return await self.of_account(
+            lambda tx, account, act: create_with_billing(tx, account, new, wanted, act), account_id=account_id
+        )
 
     async def change(self, step: Step, service_id: str = "chat", *, actor: str = "user") -> ServiceView:
         return await self.of_account(
