@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from control_service.domain.service import Service
 from control_service.domain.service_action import OfferedService, ServiceAction
+from tallygate._access.rights import Rights
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._server.grpc.access_rules import MethodRule, rule_of
 from tallygate._server.grpc.caller import current_caller
@@ -34,14 +34,15 @@ _RPCS: Final[Mapping[ServiceAction, tuple[str, str]]] = {
 
 def actions_of_caller(offered: OfferedService) -> list[ServiceAction]:
     """Those of the possible actions that whoever makes the call that this task serves may do."""
-    return [action for action in offered.possible_actions if _may(action, offered.view.service)]
+    service, rights = offered.view.service, current_caller().rights
+    scope = Scope(service.account_id, service.team)
+    return [action for action in offered.possible_actions if _may(action, rights, scope)]
 
 
-def _may(action: ServiceAction, service: Service) -> bool:
+def _may(action: ServiceAction, rights: Rights, scope: Scope) -> bool:
     rule = _rule(action)
     assert rule.permission is not None
-    scope = Scope(service.account_id, service.team) if rule.scope_path else PLATFORM
-    return current_caller().rights.allows(rule.permission, scope)
+    return rights.allows(rule.permission, scope if rule.scope_path else PLATFORM)
 
 
 @cache

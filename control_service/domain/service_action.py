@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from control_service.domain.model_offer import ModelOffer
@@ -47,7 +48,7 @@ _STARTS: Final = (ServiceAction.CLAIM_FREE_TRIAL, *_PAYS_AGAIN)
 """Actions that start a service which nobody has started."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OfferedService:
     """A service as of one moment, and what its model offers its account then."""
 
@@ -59,8 +60,7 @@ class OfferedService:
         """What makes sense as the service is, whoever may do it."""
         if self.view.service.deleted:
             return ()
-        possible = self._possible()
-        return tuple(action for action in ServiceAction if possible[action])
+        return tuple(action for action, is_possible in self._possible.items() if is_possible)
 
     @property
     def remedies(self) -> dict[StopReason | None, Actions]:
@@ -73,7 +73,9 @@ class OfferedService:
         }
         return found if derived.status is not Status.NOT_ENABLED else found | {None: self._of(_STARTS)}
 
-    def _possible(self) -> dict[ServiceAction, bool]:
+    @cached_property
+    def _possible(self) -> Mapping[ServiceAction, bool]:
+        """Of each action, in their order."""
         service, reserved, model = self.view.service, self.view.reserved, self.offer.model
         custom = service.kind is ServiceKind.CUSTOM
         enabled = service.postpaid is PostpaidState.ENABLED
@@ -103,13 +105,12 @@ class OfferedService:
 
     def _of(self, remedies: Actions) -> Actions:
         """Those that are possible. Where pay-as-you-go lacks only a price, its publication comes first."""
-        possible = self._possible()
         steps = (
             ServiceAction.PUBLISH_PRICE
             if action is ServiceAction.ENABLE_POSTPAID
             and self._can_be_paid_for
-            and possible[ServiceAction.PUBLISH_PRICE]
+            and self._possible[ServiceAction.PUBLISH_PRICE]
             else action
             for action in remedies
         )
-        return tuple(action for action in steps if possible[action])
+        return tuple(action for action in steps if self._possible[action])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import cache, lru_cache
 from typing import Any, Protocol, TypeVar
 
 Member = TypeVar("Member", bound=Enum)
@@ -10,6 +11,9 @@ Member = TypeVar("Member", bound=Enum)
 class EnumNames(Protocol):
     """An enum of the contract."""
 
+    def __hash__(self) -> int:
+        """Of this one alone: it is a key of what was looked up."""
+
     def Name(self, number: Any) -> str:
         """The value's name. Raises ValueError."""
 
@@ -17,6 +21,7 @@ class EnumNames(Protocol):
         """The value's number. Raises ValueError."""
 
 
+@lru_cache(maxsize=None, typed=True)  # members of two enums may be equal, as texts are
 def encode_enum(names: EnumNames, member: Enum) -> Any:
     """The value of the contract that has the member's name."""
     return names.Value(_prefix_of(names) + member.name)
@@ -25,7 +30,7 @@ def encode_enum(names: EnumNames, member: Enum) -> Any:
 def encode_enums(names: EnumNames, kind: type[Member], members: Iterable[Member]) -> list[Any]:
     """A set of members as a list of values, in the order of their definition."""
     chosen = frozenset(members)
-    return [encode_enum(names, member) for member in kind if member in chosen]
+    return [encode_enum(names, member) for member in _all_of(kind) if member in chosen] if chosen else []
 
 
 def encode_table(names: EnumNames, kind: type[Member]) -> dict[Member, Any]:
@@ -49,6 +54,11 @@ def decode_enum(names: EnumNames, kind: type[Member], number: int) -> Member:
 def decode_enum_name(names: EnumNames, number: int) -> str:
     """The value's name without what all names of the enum begin with. Raises ValueError for a value that is unknown."""
     return names.Name(number).removeprefix(_prefix_of(names))
+
+
+@cache
+def _all_of(kind: type[Member]) -> tuple[Member, ...]:
+    return tuple(kind)
 
 
 def _prefix_of(names: EnumNames) -> str:
