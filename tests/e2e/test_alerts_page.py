@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 from tests.harness.programs.command import Said, Up, up
 
 PAGE = Path(__file__).parents[2] / "docs" / "alerts.md"
@@ -37,12 +37,6 @@ def program() -> str:
     match = re.search(r"^```python\n(.*?)^```$", section(), re.MULTILINE | re.DOTALL)
     assert match is not None
     return match[1]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class ReceiverProgram:
@@ -106,7 +100,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
 def test_the_example_works(running: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command does what the page says, the receiver verifies what comes, and takes each message once."""
     monkeypatch.chdir(tmp_path)
-    port, said = free_port(), dict[str, Said]()
+    port, said = held_port(), dict[str, Said]()
 
     def type_until(last: str) -> None:
         while True:

@@ -10,13 +10,13 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import httpx2
 
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = {
@@ -82,9 +82,7 @@ async def _statuses(url: str) -> dict[int, int]:
 async def test_each_worker_is_metered(tmp_path: Path) -> None:
     """Whichever of them a request reaches, it has to have a key."""
     serve = _lay_out(tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = held_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")},
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),

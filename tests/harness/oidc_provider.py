@@ -51,7 +51,7 @@ class OidcProvider:
 
     def add_user(self, subject: str, **claims: Any) -> None:
         """A user with claims of their own, such as groups."""
-        httpx2.put(f"{self.url}/users/{subject}", json=claims).raise_for_status()
+        httpx2.put(f"{self.url}/users/{subject}", json=claims, timeout=PATIENCE_S).raise_for_status()
 
     def rotate_key(self) -> None:
         """Sign with a new key from now on, and publish no other."""
@@ -93,6 +93,6 @@ class Browser:
             self._thread.join(PATIENCE_S)
 
     def _go(self, url: str) -> None:
-        with httpx2.Client(follow_redirects=True) as client:
+        with httpx2.Client(follow_redirects=True, timeout=PATIENCE_S) as client:
             client.get(url).raise_for_status()
             self.pages.append(client.post(url, data=self._form).text)

@@ -3,6 +3,9 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_HELD: Final[list[socket.socket]] = []
 
 
 @contextmanager
@@ -12,3 +15,15 @@ def reserved_port() -> Iterator[int]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", 0))
         yield int(holder.getsockname()[1])
+
+
+def held_port() -> int:
+    """A port that no other program is given as long as this process runs, for a server that reuses addresses.
+
+    Programs of others do, and share ports with nobody.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _HELD.append(holder)
+    return int(holder.getsockname()[1])

@@ -20,6 +20,7 @@ from tallygate.console.attempts import ATTEMPT_S
 from tests.harness.console.console_harness import BASE, Browser, console_of, control_away, site_of
 from tests.harness.control.access import SEAL
 from tests.harness.oidc_provider import OidcProvider, running_provider
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.callers import OPERATOR_TOKEN
 from tests.harness.wire.control_fleet import running_control
 
@@ -56,7 +57,7 @@ async def begun(browser: Browser, provider: OidcProvider, back: str = "/sign-in"
 
 async def at_the_provider(page: str, subject: str = "ada") -> str:
     """Somebody signs in at the issuer's page; where the browser is sent then, without what stands before the path."""
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         answer = await client.post(page, data={"sub": subject})
     back = answer.headers["location"]
     assert back.startswith(f"{BASE}/sign-in/callback?")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from control_service.oidc.fetch import DOCUMENT_BYTES_MAX, FetchError, HttpFetch
+from tests.harness.patience import PATIENCE_S
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -43,7 +44,7 @@ def saying(body: bytes, status: str = "200 OK", headers: str = "") -> Script:
 async def test_a_document_is_an_object_of_json() -> None:
     """Asked for as such."""
     async with serving(saying(b'{"keys": []}')) as (url, requests):
-        assert await HttpFetch()(url) == {"keys": []}
+        assert await HttpFetch(timeout_s=PATIENCE_S)(url) == {"keys": []}
     assert b"accept: application/json" in requests[0].lower()
 
 
@@ -66,13 +67,13 @@ async def test_answers_that_are_not_taken(script: Script, problem: str) -> None:
     """Each is said in a few words that go after the address."""
     async with serving(script) as (url, _):
         with pytest.raises(FetchError, match=problem):
-            await HttpFetch()(url)
+            await HttpFetch(timeout_s=PATIENCE_S)(url)
 
 
 async def test_the_largest_document_is_taken() -> None:
     """It is as long as the maximum."""
     async with serving(saying(b"{}" + b" " * (DOCUMENT_BYTES_MAX - 2))) as (url, _):
-        assert await HttpFetch()(url) == {}
+        assert await HttpFetch(timeout_s=PATIENCE_S)(url) == {}
 
 
 async def test_redirects_are_not_followed() -> None:
@@ -81,7 +82,7 @@ async def test_redirects_are_not_followed() -> None:
         moved = saying(b"", "302 Found", f"location: {target}\r\n")
         async with serving(moved) as (url, _):
             with pytest.raises(FetchError, match="answered with status 302"):
-                await HttpFetch()(url)
+                await HttpFetch(timeout_s=PATIENCE_S)(url)
     assert requests == []
 
 
@@ -97,7 +98,7 @@ async def test_an_endless_answer_is_not_read_on() -> None:
     # The server ends its part only when the connection is gone.
     async with serving(endless) as (url, _):
         with pytest.raises(FetchError, match="answered with more than"):
-            await HttpFetch()(url)
+            await HttpFetch(timeout_s=PATIENCE_S)(url)
 
 
 async def test_a_silent_server_is_not_waited_for() -> None:
@@ -120,7 +121,7 @@ async def test_nobody_is_there() -> None:
     async with serving(saying(b"{}")) as (url, _):
         pass
     with pytest.raises(FetchError, match="could not be read"):
-        await HttpFetch()(url)
+        await HttpFetch(timeout_s=PATIENCE_S)(url)
 
 
 async def test_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +129,4 @@ async def test_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.Monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
     async with serving(saying(b"{}")) as (url, _):
-        assert await HttpFetch()(url) == {}
+        assert await HttpFetch(timeout_s=PATIENCE_S)(url) == {}

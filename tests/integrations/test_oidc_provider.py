@@ -21,6 +21,7 @@ from tallygate._sign_in_flow import SignInError
 from tallygate.cli.oidc_login import sign_in
 from tallygate.control.v1.token_service_pb2 import SignInIssuer
 from tests.harness.oidc_provider import Browser, OidcProvider, running_provider
+from tests.harness.patience import PATIENCE_S
 
 CLIENT = "tallygate"
 
@@ -43,7 +44,9 @@ def clock() -> ManualClock:
 
 
 def verifier(clock: ManualClock, *providers: OidcProvider) -> OidcVerifier:
-    return OidcVerifier([Issuer(each.url, CLIENT, PLATFORM) for each in providers], HttpFetch(), clock)
+    return OidcVerifier(
+        [Issuer(each.url, CLIENT, PLATFORM) for each in providers], HttpFetch(timeout_s=PATIENCE_S), clock
+    )
 
 
 def option(provider: OidcProvider, client_id: str = CLIENT) -> SignInIssuer:
@@ -109,7 +112,10 @@ def test_a_person_who_says_no(provider: OidcProvider) -> None:
 
         def open_browser(url: str, words: str = words) -> None:
             query = dict(parse_qsl(urlsplit(url).query))
-            assert httpx2.get(f"{query['redirect_uri']}?state={query['state']}&{words}").status_code == 200
+            assert (
+                httpx2.get(f"{query['redirect_uri']}?state={query['state']}&{words}", timeout=PATIENCE_S).status_code
+                == 200
+            )
 
         with pytest.raises(SignInError, match=f"refused the sign-in: {told}"):
             sign_in(option(provider), open_browser)
@@ -130,7 +136,9 @@ def test_answers_without_the_state_count_as_none(provider: OidcProvider) -> None
         callback = query["redirect_uri"]
         twice = f"?code=stolen&state={query['state']}&state=b"
         wrong = [f"{callback}{query}" for query in ("", "?code=stolen", "?code=stolen&state=wrong", twice)]
-        statuses.extend(httpx2.get(each).status_code for each in (*wrong, callback.removesuffix("callback")))
+        statuses.extend(
+            httpx2.get(each, timeout=PATIENCE_S).status_code for each in (*wrong, callback.removesuffix("callback"))
+        )
         browser.open(url)
 
     browser = Browser("ada")
@@ -157,7 +165,9 @@ def test_an_answer_of_another_issuer_is_refused(provider: OidcProvider) -> None:
 
     def open_browser(url: str) -> None:
         query = dict(parse_qsl(urlsplit(url).query))
-        httpx2.get(f"{query['redirect_uri']}?code=c&state={query['state']}&iss=https://evil.example.com")
+        httpx2.get(
+            f"{query['redirect_uri']}?code=c&state={query['state']}&iss=https://evil.example.com", timeout=PATIENCE_S
+        )
 
     with pytest.raises(SignInError, match="another issuer"):
         sign_in(option(provider), open_browser)
@@ -191,7 +201,7 @@ def test_a_provider_that_is_gone_when_the_code_comes(provider: OidcProvider) -> 
     def open_browser(url: str) -> None:
         query = dict(parse_qsl(urlsplit(url).query))
         provider.stop()
-        httpx2.get(f"{query['redirect_uri']}?code=c&state={query['state']}")
+        httpx2.get(f"{query['redirect_uri']}?code=c&state={query['state']}", timeout=PATIENCE_S)
 
     with pytest.raises(SignInError, match="did not answer to the code"):
         sign_in(option(provider), open_browser)
@@ -202,7 +212,7 @@ def test_a_code_that_the_provider_does_not_know(provider: OidcProvider) -> None:
 
     def open_browser(url: str) -> None:
         query = dict(parse_qsl(urlsplit(url).query))
-        httpx2.get(f"{query['redirect_uri']}?code=made-up&state={query['state']}")
+        httpx2.get(f"{query['redirect_uri']}?code=made-up&state={query['state']}", timeout=PATIENCE_S)
 
     with pytest.raises(SignInError, match="refused the sign-in"):
         sign_in(option(provider), open_browser)
@@ -258,7 +268,7 @@ async def test_one_provider_is_not_another(provider: OidcProvider, clock: Manual
     with running_provider() as other:
         other.add_user("ada", groups=["ops"])
         issuers = [Issuer(provider.url, CLIENT, PLATFORM), Issuer(other.url, CLIENT, Scope("acme"))]
-        control = OidcVerifier(issuers, HttpFetch(), clock)
+        control = OidcVerifier(issuers, HttpFetch(timeout_s=PATIENCE_S), clock)
         first, second = [await control.verify(id_token(each)) for each in (provider, other)]
         assert (first.issuer, first.scope) == (provider.url, PLATFORM)
         assert (second.issuer, second.scope) == (other.url, Scope("acme"))

@@ -14,6 +14,7 @@ from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tests.harness.asgi.engine_harness import SERVICES, uvicorn_serving
 from tests.harness.asgi.fake_engine import FakeEngine
+from tests.harness.patience import PATIENCE_S
 
 QUICK = ClientSettings(answer_ms=50)
 
@@ -37,7 +38,7 @@ async def test_a_body_that_is_too_long_is_told_so_once(url: str, mebibytes: int)
 
     messages: Any = [{"role": "user", "content": "x" * (mebibytes << 20)}]
     async with (
-        httpx2.AsyncClient(event_hooks={"request": [count]}) as http,
+        httpx2.AsyncClient(timeout=PATIENCE_S, event_hooks={"request": [count]}) as http,
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-acme", max_retries=2, http_client=http) as client,
     ):
         with pytest.raises(openai.APIStatusError) as refused:
@@ -47,7 +48,7 @@ async def test_a_body_that_is_too_long_is_told_so_once(url: str, mebibytes: int)
 
 async def test_a_refused_route_is_told_so_whatever_its_body(url: str) -> None:
     """A long upload to a path that is not known is read to its end as well."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         answer = await http.post(f"{url}/v1/files", content=bytes(8 << 20))
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_route")
 
@@ -70,7 +71,7 @@ async def test_keys_come_in_several_headers(headers: dict[str, str], status: int
     """A key that is known gets as far as the metering node, which does not exist."""
     client = MeteringClient("127.0.0.1:1", settings=QUICK)
     middleware = MeteringMiddleware(FakeEngine(), client=client, services=SERVICES)
-    async with uvicorn_serving(middleware, lifespan="off") as url, httpx2.AsyncClient() as http:
+    async with uvicorn_serving(middleware, lifespan="off") as url, httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         answer = await http.post(f"{url}/v1/chat/completions", json={"model": "llama", "messages": []}, headers=headers)
     await client.close()
     assert answer.status_code == status
@@ -90,7 +91,7 @@ async def test_keys_come_in_several_headers(headers: dict[str, str], status: int
 )
 async def test_bodies_in_another_form_are_refused(url: str, headers: dict[str, str], status: int) -> None:
     """What is not JSON to us could be something else to the app."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         answer = await http.post(
             f"{url}/v1/chat/completions", content=b'{"model":"llama","messages":[]}', headers=headers
         )
@@ -99,7 +100,7 @@ async def test_bodies_in_another_form_are_refused(url: str, headers: dict[str, s
 
 async def test_a_control_character_in_a_path_is_refused(url: str) -> None:
     """Encoded in the request line, it reaches the middleware decoded, and no app."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         for path in ("/v1/chat/completions%0a", "/v1/chat/completions%00", "/v1%09/chat/completions"):
             answer = await http.post(f"{url}{path}", content=b"{}", headers={"authorization": "Bearer sk-acme"})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_path")

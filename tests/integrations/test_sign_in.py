@@ -1,7 +1,6 @@
 """A person signs in: from a real provider's pages, through control, to calls that are allowed or not."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from tallygate.control.v1 import token_service_pb2_grpc
 from tests.harness.control.access import SEAL, bound, store
 from tests.harness.control.oidc_harness import FakeIssuer
 from tests.harness.oidc_provider import Browser, OidcProvider, running_provider
+from tests.harness.ports import held_port
 from tests.harness.wire.callers import OPERATOR_TOKEN, calling
 from tests.harness.wire.control_failures import failure
 from tests.harness.wire.control_fleet import Control, running_control
@@ -132,8 +132,7 @@ async def test_the_command_logs_in(provider: OidcProvider, tmp_path: Path, monke
     browser = Browser("ada")
     monkeypatch.setenv("TALLYGATE_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setattr("webbrowser.open", browser.open)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = held_port()
     async with knowing(tmp_path, Issuer(provider.url, "tallygate", PLATFORM)) as control:
         arguments = ["login", "--control", control.address, "--callback-port", str(port)]
         said = await asyncio.to_thread(CliRunner().invoke, app, arguments)

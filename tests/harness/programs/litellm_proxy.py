@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx2
 import yaml
 
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 
 ROOT: Final = Path(__file__).parents[3]
 LITELLM: Final = ROOT / ".venv/litellm/bin/litellm"
@@ -64,8 +64,7 @@ async def _running(
     folder: Path, config: Mapping[str, object], environment: Mapping[str, str], *options: str
 ) -> AsyncIterator[tuple[int, int]]:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = held_port()
     log = folder / "litellm.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-from tests.harness.programs.postgres_cluster import USER, free_port
+from tests.harness.ports import held_port
+from tests.harness.programs.postgres_cluster import USER
 
 PATIENCE_S = 120
 TTL_S = 20
@@ -126,8 +127,8 @@ async def patroni_cluster(directory: Path) -> AsyncIterator[Patroni]:
         if shutil.which(program) is None:
             raise SystemExit(f"There is no {program} on this machine; `apt install patroni etcd-server` brings it.")
     binaries = await asyncio.to_thread(_debian_binaries)
-    etcd_port, peer_port = free_port(), free_port()
-    members = [Member(name, directory / name, free_port(), free_port()) for name in ("member-1", "member-2")]
+    etcd_port, peer_port = held_port(), held_port()
+    members = [Member(name, directory / name, held_port(), held_port()) for name in ("member-1", "member-2")]
     for folder in (directory / "etcd", *(member.folder for member in members)):
         folder.mkdir()
         if USER is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from sqlalchemy import make_url
 
 from tallygate._server.database.postgres_url import places_of
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 
 
 @dataclass(eq=False)
@@ -64,9 +64,7 @@ async def pgbouncer(server_url: str, mode: str, directory: Path) -> AsyncIterato
         pytest.skip("There is no PgBouncer on this machine; `apt install pgbouncer` brings it.")
     url = make_url(server_url)
     ((host, port),) = places_of(url)
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        own_port = reserved.getsockname()[1]
+    own_port = held_port()
     ini = directory / f"pgbouncer-{own_port}.ini"
     ini.write_text(
         f"[databases]\n* = host={host} port={port or 5432} user={url.username or 'postgres'}\n"

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ import asyncpg
 import psutil
 
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 from tests.harness.programs.hosts import Host
 
 with warnings.catch_warnings():
@@ -111,7 +111,7 @@ async def postgres_servers(
     directory: Path, count: int = 1, host: Host | None = None
 ) -> AsyncIterator[Sequence[PostgresServer]]:
     """So many servers, none of which was begun; those that run are killed in the end. `directory`: open to others."""
-    servers = [PostgresServer(directory / f"server-{number}", free_port(), host) for number in range(1, count + 1)]
+    servers = [PostgresServer(directory / f"server-{number}", held_port(), host) for number in range(1, count + 1)]
     if USER is not None:
         ensure_user_exists(USER)
         os.chown(directory, pwd.getpwnam(USER).pw_uid, -1)
@@ -140,11 +140,3 @@ async def _run(program: str, *arguments: str, host: Host | None = None) -> None:
         status = await process.wait()
         said.seek(0)
         assert status == 0, f"{program} {arguments}: {said.read().decode()}"
-
-
-def free_port() -> int:
-    """One on loopback that nobody listens on just now."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-        return port

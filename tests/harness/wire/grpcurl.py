@@ -33,7 +33,7 @@ class Outcome:
 
 async def grpcurl(address: str, *arguments: str, data: Any = None, tls: Sequence[str] = ("-plaintext",)) -> Outcome:
     """Run `grpcurl -plaintext [-d DATA] ADDRESS ARGUMENTS...` without any proto files: the server must tell."""
-    options = list(tls) if data is None else [*tls, "-d", json.dumps(data)]
+    options = ["-connect-timeout", str(PATIENCE_S), *tls, *([] if data is None else ["-d", json.dumps(data)])]
     process = await asyncio.create_subprocess_exec(
         EXECUTABLE,
         *options,
