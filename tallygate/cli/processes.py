@@ -21,7 +21,7 @@ from tallygate.cli.bootstrap import OPERATOR_FILE, PEPPER_FILE, make_first_secre
 from tallygate.cli.node_token import NODE_FILE, make_node_token
 from tallygate.cli.security import pair_security
 
-START_S = 30
+START_S = 120
 STOP_S = 30
 _SERVING = "serving "
 _HEALTH_POLL_S = 0.05

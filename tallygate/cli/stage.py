@@ -33,8 +33,8 @@ from tallygate.replay.trace import Trace
 CURRENCY = "USD"
 RULE_WIDTH_MAX = 100
 _REQUESTS_PER_SECOND = 40
-_STATUS_S = 5
-_PATIENCE_S = 10
+_STATUS_S = 60
+_PATIENCE_S = 60
 _TOO_MANY_TOKENS = 100_000_000
 _POLL_S = 0.02
 
