@@ -18,8 +18,8 @@ from tests.harness.console.clerk import FORM, Clerk, clerk
 from tests.harness.console.page_forms import forms_in
 from tests.harness.console.shop import Shop
 from tests.harness.console.visitor import Visitor
+from tests.harness.patience import turns
 from tests.harness.tenants.tenant import Tenant
-from tests.harness.tenants.town import turns
 
 HEADING = re.compile(r"<h1[ >].*?</h1>", re.DOTALL)
 SINCE = re.compile(r"does not answer\..*since <time ", re.DOTALL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import sys
 from collections import Counter
@@ -154,8 +155,10 @@ async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "benchmark.json").read_text()) == found, errors.decode()
     assert {"time", "commit", "machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
     assert found["reconciled"], found["problems"]
-    # On a machine that is busy otherwise the ceiling may be anywhere; nothing else may be wrong.
-    assert all("The ceiling is only" in problem for problem in found["problems"])
+    # On a machine that is busy otherwise a figure may be none that counts; nothing else may be wrong.
+    assert not [
+        problem for problem in found["problems"] if not re.search("The ceiling is only|does not count", problem)
+    ]
     assert process.returncode == (0 if found["valid"] else 1)
     names = [(figure["case"], figure["name"]) for figure in found["figures"]]
     assert names == [
@@ -168,7 +171,7 @@ async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
     assert figure["ceiling"] == ceiling["samples"]
     assert figure["ratio"] == pytest.approx(figure["samples"][0] / ceiling["samples"][0])
     details = figure["details"][0]
-    assert (details["failure"], details["denials"], details["finished_requests"]) == ("", {}, 1_000)
+    assert (details["failure"], details["finished_requests"]) == ("", 1_000)
     assert details["rate"] == figure["value"] > 0
 
 

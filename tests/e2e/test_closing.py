@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from tallygate.client import Denied, MeteringClient, Usage
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import until, until_found
 from tests.harness.programs.command import Up, up
+from tests.harness.programs.requests import begun, refused
 
 SERVICE = "accounts/acme/services/default-llama"
 
@@ -40,26 +43,25 @@ async def test_what_runs_is_booked_and_nothing_new_is_let_in(
     running: Up, end: str, begin_again: str, reason: str
 ) -> None:
     """The request that ran is told to stop and pays for what it had; the next one is denied, until it is taken back."""
-    async with MeteringClient(running.metering) as metering:
-        async with metering.request(SERVICE, input_tokens=12) as request:
-            said = running.tallygate(*end.split())
-            assert said.status == 0, said.err
-            assert "since" in said.out
-            await until(lambda: request.must_stop)
-            request.set_usage(Usage(input_tokens=12, output_tokens=3))
-            request.finish(want_receipt=True)
-            receipt = await request.wait_recorded()
+    async with MeteringClient(running.metering, settings=PATIENT) as metering:
+        request = await begun(metering, SERVICE, input_tokens=12)
+        said = await asyncio.to_thread(running.tallygate, *end.split())
+        assert said.status == 0, said.err
+        assert "since" in said.out
+        await until(lambda: request.must_stop)
+        request.set_usage(Usage(input_tokens=12, output_tokens=3))
+        request.finish(want_receipt=True)
+        receipt = await request.wait_recorded()
         assert request.denial is not None
         assert request.denial.reason == reason
         assert receipt is not None
         assert receipt.cost_nanos == 15_000
-        with pytest.raises(Denied, match=reason):
-            await metering.request(SERVICE, input_tokens=12).authorize()
+        assert await refused(metering, SERVICE, input_tokens=12) == reason
         shown = running.tallygate("service", "show", "acme/default-llama").out
         assert f"STOPPED ({reason})" in shown
         assert f"tallygate {begin_again}" in shown
-        refused = running.tallygate("service", "create", "acme/another", "--model", "llama")
-        assert reason in refused.err
+        denied = running.tallygate("service", "create", "acme/another", "--model", "llama")
+        assert reason in denied.err
         assert running.tallygate(*begin_again.split()).status == 0
         await until_found(lambda: _is_let_in(metering))
 

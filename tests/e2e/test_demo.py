@@ -22,7 +22,7 @@ def test_the_demo_tells_its_story_to_the_end() -> None:
             if "stays open" in line:
                 break
         words = [word for word in said[-1].split() if word.startswith("http://")]
-        page = httpx2.get(f"{words[0]}/sign-in", trust_env=False) if words else None
+        page = httpx2.get(f"{words[0]}/sign-in", trust_env=False, timeout=PATIENCE_S) if words else None
         demo.send_signal(signal.SIGINT)
         said += demo.stdout.readlines()
         assert demo.wait(PATIENCE_S) == 0, "".join(said)

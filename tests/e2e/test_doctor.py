@@ -13,18 +13,25 @@ def doctor(pair: Pair) -> Said:
     return tallygate("doctor", "--control", pair.control.address, "--metering", pair.metering.address, "--json")
 
 
+def places(said: Said) -> set[str]:
+    """Where something is wrong; for a moment that may be a node that is slow."""
+    return {each["where"] for each in said.json["found"]}
+
+
 async def test_a_pair_is_well_until_its_node_is_killed(pair: Pair) -> None:
     """Status 0 and no complaint; then 1, and both that it does not answer and, once it is missed, what it holds."""
     await enable(pair)
     await meter_one(pair.metering, "takes a lease")
-    well = await asyncio.to_thread(doctor, pair)
-    assert (well.status, well.json["found"]) == (0, []), well.out
+    async with asyncio.timeout(PATIENCE_S):
+        while places(well := await asyncio.to_thread(doctor, pair)):
+            pass
+    assert well.status == 0
     control, node = well.json["programs"]
     assert (control["database"], node["node"]) == ("sqlite", "node-1")
     assert control["contract_digest"] == node["diagnostics"]["contract_digest"]
 
     await pair.metering.kill()
     async with asyncio.timeout(PATIENCE_S):
-        while "has units on lease" not in (ill := await asyncio.to_thread(doctor, pair)).out:
+        while places(ill := await asyncio.to_thread(doctor, pair)) != {f"node {pair.metering.address}", "node node-1"}:
             assert ill.status == 1
-    assert {each["where"] for each in ill.json["found"]} == {f"node {pair.metering.address}", "node node-1"}
+    assert "has units on lease" in ill.out

@@ -1,7 +1,6 @@
 """Several metering nodes, nodes that crash, and programs that cannot start."""
 
 import asyncio
-import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from metering_service import IS_COMPILED
 from tests.harness.programs import programs
 from tests.harness.programs.health import METERING, until_ready
-from tests.harness.programs.one_service import BOTH, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import BOTH, assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair
 
 
@@ -23,7 +22,7 @@ async def test_two_nodes_spend_one_balance(pair: Pair) -> None:
     assert costs == [100_000, 100_000]
     await second.stop()
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 @BOTH
@@ -35,7 +34,7 @@ async def test_a_killed_node_comes_back_and_nothing_is_lost(pair: Pair) -> None:
     node = await pair.start_node("node-1")
     costs.append(await meter_one(node, "after"))
     await node.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
@@ -50,13 +49,13 @@ async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
     # A node that stops while it has no control is not waited for: what it consumed is then told by its next start.
     await until_ready(pair.metering, {METERING: True})
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 async def test_the_log_says_first_which_build_runs(pair: Pair) -> None:
     """Version of both programs, and of the node whether its decisions are compiled."""
     build = "compiled" if IS_COMPILED else "pure"
-    lines = [json.loads(line) for each in (pair.control, pair.metering) for line in each.log.read_text().splitlines()]
+    lines = [line for each in (pair.control, pair.metering) for line in each.logged()]
     said = [(line["event"], line["version"], line.get("build")) for line in lines if "version" in line]
     assert said == [("serving", version("tallygate"), "pure"), ("starting", version("tallygate"), build)]
 

@@ -7,9 +7,11 @@ import pytest
 
 from tallygate.client import MeteringClient
 from tallygate.control.v1 import account_service_pb2, account_service_pb2_grpc
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until_found
-from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import SERVICE, assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair
+from tests.harness.programs.requests import begun
 
 FULL_S = 3.0
 """Length of the look at what must not happen."""
@@ -32,17 +34,15 @@ async def test_a_full_disk_loses_nothing(pair: Pair, full: str) -> None:
     await enable(pair)
     costs = [await meter_one(pair.metering, "before")]
     program = pair.programs[full]
-    async with MeteringClient([pair.metering.address]) as client:
-        running = client.request(SERVICE, request_id="running", input_tokens=100)
-        await running.authorize()
+    async with MeteringClient([pair.metering.address], settings=PATIENT) as client:
+        running = await begun(client, SERVICE, request_id="running", input_tokens=100)
         with program.disk_full():
-            begun = client.request(SERVICE, request_id="begun", input_tokens=100)
-            await begun.authorize()
-            for request in (running, begun):
+            begins = await begun(client, SERVICE, request_id="begins", input_tokens=100)
+            for request in (running, begins):
                 request.output(5)
                 request.report()
                 request.finish(want_receipt=True)
-            waits = [asyncio.create_task(request.wait_recorded()) for request in (running, begun)]
+            waits = [asyncio.create_task(request.wait_recorded()) for request in (running, begins)]
             if full == "control":
                 await asyncio.wait(waits, timeout=PATIENCE_S)
                 await until_found(lambda: refuses_money(pair))
@@ -55,4 +55,4 @@ async def test_a_full_disk_loses_nothing(pair: Pair, full: str) -> None:
     costs.append(await meter_one(pair.metering, "after"))
     assert costs == [100_000, 110_000, 110_000, 100_000]
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))

@@ -58,7 +58,9 @@ async def test_without_their_database_both_live_and_are_not_ready(
         await until_ready(pair.metering, {"": True, METERING: True, USAGE: True})
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(pair.control.address))
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=ACCOUNTS))
-        heard = [(await watch.read()).status]
+        heard = [SERVING]
+        while (await watch.read()).status != SERVING:
+            pass
         await stop_fast(own_postgres)
         await until_ready(pair.control, {"": True, ACCOUNTS: False})
         await until_ready(pair.metering, {"": True, METERING: False, USAGE: False})

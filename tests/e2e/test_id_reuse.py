@@ -3,9 +3,11 @@
 import asyncio
 
 from tallygate.client import MeteringClient
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S
-from tests.harness.programs.one_service import BOTH, SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import BOTH, SERVICE, assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair
+from tests.harness.programs.requests import begun
 
 
 @BOTH
@@ -16,9 +18,8 @@ async def test_ids_that_finished_before_a_restart_are_refused_and_paid_for(pair:
     await pair.metering.kill()
     node = await pair.start_node("node-1")
     await meter_one(node, "warm")
-    async with MeteringClient([node.address]) as client:
-        request = client.request(SERVICE, request_id="r1", input_tokens=100)
-        await request.authorize()
+    async with MeteringClient([node.address], settings=PATIENT) as client:
+        request = await begun(client, SERVICE, request_id="r1", input_tokens=100)
         async with asyncio.timeout(PATIENCE_S):
             while not request.must_stop:  # noqa: ASYNC110  # as a server that looks between two tokens
                 await asyncio.sleep(0.01)
@@ -29,6 +30,5 @@ async def test_ids_that_finished_before_a_restart_are_refused_and_paid_for(pair:
         receipt = await request.wait_recorded()
     assert receipt is not None
     assert receipt.cost_nanos == 100 * 1_000 + 3 * 2_000
-    await pair.stop()
-    await pair.start_control()
-    assert await balance_nanos(pair) == 5_000_000_000 - 2 * cost - receipt.cost_nanos
+    await node.stop()
+    await assert_balance(pair, 5_000_000_000 - 2 * cost - receipt.cost_nanos)

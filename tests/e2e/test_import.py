@@ -22,6 +22,7 @@ from tallygate.client import Denied, MeteringClient
 from tallygate.control.v1.limit_service_pb2 import CreateRateRuleRequest
 from tallygate.importing.litellm import KEYS, TEAMS, plan_litellm
 from tallygate.importing.plan import Target
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import until_found
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.command import Up, up
@@ -63,7 +64,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 async def authorise(address: str, secret: str) -> str:
     """The reason for which a node refuses a key."""
     digest = sha256(secret.encode()).digest()
-    async with MeteringClient([address]) as client:
+    async with MeteringClient([address], settings=PATIENT) as client:
         with pytest.raises(Denied) as denied:
             await client.request("", input_tokens=1, credential_sha256=digest, model="llama").authorize()
     return denied.value.reason
@@ -122,8 +123,8 @@ def test_a_database_of_litellms_is_brought_along_once(running: Up, postgres_url:
         ("RATE_METRIC_TOTAL_TOKENS", "100000"),
     ]
     share(running, "acme")
-    assert asyncio.run(authorise(running.metering, SECRET)) == "NOT_ENABLED"
-    assert asyncio.run(authorise(running.metering, "sk-another")) == "CREDENTIAL_INVALID"
+    wait_for(running, SECRET, "NOT_ENABLED")
+    wait_for(running, "sk-another", "CREDENTIAL_INVALID")
 
 
 class Cut(grpc.UnaryUnaryClientInterceptor):

@@ -1,7 +1,6 @@
 """The metrics of running programs: all that the page lists, nothing else, and nothing of any single account."""
 
 import asyncio
-import json
 import re
 import urllib.request
 from collections.abc import Mapping
@@ -10,11 +9,13 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
+from tests.harness.client.patient import PATIENT
 from tests.harness.metrics_page import documented
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.one_service import SERVICE, enable, meter_one
-from tests.harness.programs.programs import Pair, Program, start, until_said
+from tests.harness.programs.programs import Pair, Program, start
+from tests.harness.programs.requests import begun
 
 BOUNDED = {
     *("build", "python", "version", "generation", "le"),
@@ -27,8 +28,12 @@ OURS = re.compile("acme|llama|r-[0-9]")
 
 
 def metrics_address(program: Program) -> str:
-    lines = [json.loads(line) for line in program.log.read_text().splitlines()]
-    return next(str(line["address"]) for line in reversed(lines) if line["event"] == "metrics_served")
+    return metrics_addresses(program)[-1]
+
+
+def metrics_addresses(program: Program) -> list[str]:
+    """Where it serves metrics, or its workers do."""
+    return [str(line["address"]) for line in program.logged() if line["event"] == "metrics_served"]
 
 
 async def scrape(program: Program) -> Mapping[str, Metric]:
@@ -48,6 +53,16 @@ def value(families: Mapping[str, Metric], name: str, **labels: str) -> float:
         sample.value
         for sample in families[name].samples
         if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def has_looked(control: Mapping[str, Metric]) -> bool:
+    """Whether control is ready, has looked at its database, and hears from a node."""
+    ready = control["tallygate_ready"].samples
+    return (
+        "tallygate_control_services" in control
+        and value(control, "tallygate_control_nodes", state="live") > 0
+        and value(control, "tallygate_ready") == len(ready) > 0
     )
 
 
@@ -74,20 +89,16 @@ async def test_the_page_lists_what_is_told(tmp_path: Path) -> None:
     try:
         await enable(pair)
         await meter_one(pair.metering, "r-1")
-        settings = ClientSettings(answer_ms=120_000)
-        async with (
-            MeteringClient(pair.metering.address, settings=settings) as client,
-            client.request(SERVICE, input_tokens=10, request_id="r-2") as request,
-        ):
+        async with MeteringClient(pair.metering.address, settings=PATIENT) as client:
+            request = await begun(client, SERVICE, input_tokens=10, request_id="r-2")
             request.output(5)
+            request.finish()
         node, control = await scrape(pair.metering), await scrape(pair.control)
         async with asyncio.timeout(PATIENCE_S):
             while value(node, "tallygate_node_requests_booked_total") < 2:
                 node = await scrape(pair.metering)
             # The database is looked at now and then; the node may have come after the last look.
-            while "tallygate_control_services" not in control or not value(
-                control, "tallygate_control_nodes", state="live"
-            ):
+            while not has_looked(control):
                 control = await scrape(pair.control)
         await pair.stop()
     finally:
@@ -116,7 +127,6 @@ async def test_the_page_lists_what_is_told(tmp_path: Path) -> None:
         == 1
     )
     assert value(control, "tallygate_control_nodes", state="live") == 1
-    assert value(control, "tallygate_ready") == len(control["tallygate_ready"].samples) > 0
 
 
 async def test_workers_have_ports_of_their_own(tmp_path: Path) -> None:
@@ -129,9 +139,7 @@ async def test_workers_have_ports_of_their_own(tmp_path: Path) -> None:
             *("--metrics-listen", "127.0.0.1:0", "--database-url", pair.metering_database_url),
         ]
         workers = pair.programs["workers"] = await start("metering_service", arguments, tmp_path / "workers.log")
-        await until_said(workers.log, "metrics_served")
-        lines = [json.loads(line) for line in workers.log.read_text().splitlines()]
-        assert len({line["address"] for line in lines if line["event"] == "metrics_served"}) == 2
+        await until(lambda: len(set(metrics_addresses(workers))) == 2)
         assert (await scrape(workers))["tallygate_node_epoch"].samples[0].value == 1
         await pair.stop()
     finally:

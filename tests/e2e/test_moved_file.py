@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tallygate.client import MeteringClient
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.health import ACCOUNTS, METERING, USAGE, until_ready
-from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import SERVICE, assert_balance, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
+from tests.harness.programs.requests import begun
 
 WAITS_S = 1.0
 
@@ -21,9 +23,8 @@ async def test_no_receipt_is_durable_in_a_metering_file_without_a_name(pair: Pai
     await enable(pair)
     costs = [await meter_one(pair.metering, "before")]
     path = pair.directory / "metering.sqlite3"
-    async with MeteringClient([pair.metering.address]) as client:
-        request = client.request(SERVICE, request_id="running", input_tokens=100)
-        await request.authorize()
+    async with MeteringClient([pair.metering.address], settings=PATIENT) as client:
+        request = await begun(client, SERVICE, request_id="running", input_tokens=100)
         away = move_away(path, other=other)
         request.output(5)
         request.finish(want_receipt=True)
@@ -41,7 +42,7 @@ async def test_no_receipt_is_durable_in_a_metering_file_without_a_name(pair: Pai
     assert sentence in pair.metering.log.read_text()
     assert costs == [100_000, 110_000]
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -59,8 +60,12 @@ async def test_control_is_not_ready_without_its_file(pair: Pair, *, other: bool)
 
 
 def move_away(path: Path, *, other: bool) -> Path:
-    """Where the file is now; `other`: a copy of it is in its place."""
-    away = path.rename(path.with_suffix(".away"))
+    """Where the file is now; `other`: a copy of it is in its place, which was never empty."""
+    away = path.with_suffix(".away")
     if other:
-        shutil.copy(away, path)
-    return away
+        away.hardlink_to(path)
+        copy = path.with_suffix(".copy")
+        shutil.copy(path, copy)
+        copy.replace(path)
+        return away
+    return path.rename(away)

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests.harness.postgres import fresh_database
-from tests.harness.programs.one_service import balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ async def test_postgres_may_crash_under_all_of_them(own_postgres: "PostgresServe
         costs += await asyncio.gather(*(meter_one(one, f"after-{one.pid}") for one in (pair.metering, node)))
         await node.stop()
         await pair.metering.stop()
-        assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+        await assert_balance(pair, 5_000_000_000 - sum(costs))
         await pair.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from tests.harness.asgi.engine_harness import SERVICE, people, uvicorn_serving
 from tests.harness.asgi.fake_engine import FakeEngine
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, until_found
 from tests.harness.programs.command import TALLYGATE, tallygate
 from tests.harness.programs.programs import Pair
 
@@ -36,6 +37,12 @@ def proxy(upstream: str, metering: str, *options: str) -> Iterator[str]:
         process.stdout.close()
 
 
+async def is_shown(pair: Pair, words: str) -> bool:
+    """Whether the command shows a record with these."""
+    shown = await asyncio.to_thread(tallygate, "usage", "requests", SERVICE, "--metering", pair.metering.address)
+    return words in shown.out
+
+
 async def test_a_server_is_metered_from_in_front_of_it(pair: Pair) -> None:
     """Nothing is installed in the server, and its client only has another address."""
     async with people(pair) as hands:
@@ -51,8 +58,7 @@ async def test_a_server_is_metered_from_in_front_of_it(pair: Pair) -> None:
                 )
             assert answer.usage is not None
             assert answer.usage.completion_tokens == 7
-    shown = tallygate("usage", "requests", SERVICE, "--metering", pair.metering.address)
-    assert " 7 " in shown.out
+            await until_found(lambda: is_shown(pair, " 7 "))
 
 
 @pytest.mark.parametrize(

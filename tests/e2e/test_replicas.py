@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import signal
+from functools import partial
 
 import grpc
 import pytest
@@ -16,8 +17,9 @@ from tallygate.metering.v1 import (
     token_usage_pb2,
 )
 from tests.harness.patience import PATIENCE_S
-from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import SERVICE, assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair, Program
+from tests.harness.programs.requests import answered
 
 ON_POSTGRESQL = pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 FUNDS = 5_000_000_000
@@ -31,7 +33,8 @@ async def until_stopped(node: Program) -> None:
         stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
         for number in itertools.count():
             report.request_id = f"stop-{node.pid}-{number}"
-            answer = await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))
+            authorize = partial(stub.Authorize, metering_service_pb2.AuthorizeRequest(report=report))
+            answer = await answered(authorize)
             if answer.decision.verdict == decision_pb2.VERDICT_DENY and not answer.decision.retryable:
                 return
 
@@ -72,7 +75,7 @@ async def test_a_node_goes_on_with_another_replica(pair: Pair) -> None:
     await pair.start_control(listen=first_address)
     await node.stop()
     await pair.metering.stop()
-    assert await balance_nanos(pair) == FUNDS - sum(costs)
+    await assert_balance(pair, FUNDS - sum(costs))
 
 
 @ON_POSTGRESQL
@@ -89,7 +92,7 @@ async def test_a_node_leaves_a_replica_that_is_frozen(pair: Pair) -> None:
     costs.append(await meter_one(node, "after"))
     await node.stop()
     await pair.metering.stop()
-    assert await balance_nanos(pair) == FUNDS - sum(costs)
+    await assert_balance(pair, FUNDS - sum(costs))
 
 
 @ON_POSTGRESQL
@@ -111,4 +114,4 @@ async def test_all_may_be_restarted_in_any_order(pair: Pair) -> None:
     costs.append(await meter_one(pair.metering, "fourth"))
     await node.stop()
     await pair.metering.stop()
-    assert await balance_nanos(pair) == FUNDS - sum(costs)
+    await assert_balance(pair, FUNDS - sum(costs))

@@ -6,7 +6,7 @@ import grpc
 
 from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import Said, tallygate
-from tests.harness.programs.one_service import balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair, until_said
 from tests.harness.programs.sqlite_copy import put_back, save
 
@@ -56,7 +56,7 @@ async def test_a_control_database_from_an_older_copy_is_refused_until_recovered(
     assert (again.status, again.json["unknown_leases"]) == (0, [])
     costs.append(await meter_soon(pair, "once-more"))
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 async def test_a_metering_database_from_an_older_copy_is_refused_until_recovered(pair: Pair) -> None:
@@ -78,7 +78,7 @@ async def test_a_metering_database_from_an_older_copy_is_refused_until_recovered
     await starting
     costs.append(await meter_soon(pair, "after"))
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 def _is_refused_or_serves(log: str) -> bool:
@@ -113,4 +113,4 @@ async def test_both_databases_from_copies_go_on_from_there(pair: Pair) -> None:
     await starting
     costs.append(await meter_soon(pair, "after"))
     await pair.metering.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))

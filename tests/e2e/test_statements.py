@@ -14,16 +14,18 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from tests.harness.patience import PATIENCE_S
-from tests.harness.programs.command import Said, Up, up
+from tests.harness.patience import PATIENCE_S, turns
+from tests.harness.programs.command import Said, Up, refused_for_now, up
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Both services, and an account that has paid and used something, all of it settled."""
-    with up(tmp_path_factory.mktemp("data")) as running:
-        _furnish(running)
-        yield running
+    for _ in turns():
+        with up(tmp_path_factory.mktemp("data")) as running:
+            if not refused_for_now(_furnish(running)):
+                yield running
+                return
 
 
 def _until(said: Callable[[], Said], is_there: Callable[[Said], bool]) -> Said:
@@ -36,7 +38,8 @@ def _until(said: Callable[[], Said], is_there: Callable[[Said], bool]) -> Said:
         time.sleep(0.2)
 
 
-def _furnish(pair: Up) -> None:
+def _furnish(pair: Up) -> Said:
+    """What a replay has come to, and all that belongs to it."""
     for command in (
         "model create llama --reserved-input 1 --reserved-output 2",
         "model publish-price llama --input 0.20 --output 0.60",
@@ -55,6 +58,7 @@ def _furnish(pair: Up) -> None:
         lambda said: said.json["statement"]["usage_nanos"] == str(-sum(_costs(said.json["usage"]))),
     )
     assert found.status == 0, found.err
+    return replayed
 
 
 def _costs(found: list[Any]) -> list[int]:

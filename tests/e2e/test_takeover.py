@@ -5,7 +5,7 @@ import asyncio
 import grpc
 
 from tallygate._server.process.run import EXIT_SUPERSEDED
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.control.v1 import (
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
@@ -16,14 +16,14 @@ from tallygate.control.v1 import (
     operations_service_pb2_grpc,
 )
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc, report_pb2
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S
-from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.one_service import SERVICE, assert_balance, enable, meter_one
 from tests.harness.programs.programs import Pair, Program
+from tests.harness.programs.requests import answered, begun
 
 LIMITED = "accounts/acme/services/limited"
 RESUME_WINDOW_MS = 30_000
-NO_TIMER = ClientSettings(heartbeat_ms=600_000, silence_ms=600_000, answer_ms=600_000)
-"""Settings of a client that goes on with another node when its connection breaks, and not because time has passed."""
 
 
 async def open_leases(pair: Pair, node: str) -> int:
@@ -59,7 +59,8 @@ async def begin_limited(node: Program, request_id: str) -> decision_pb2.Decision
     )
     async with grpc.aio.insecure_channel(node.address) as channel:
         stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
-        return (await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))).decision
+        authorize = metering_service_pb2.AuthorizeRequest(report=report)
+        return (await answered(lambda: stub.Authorize(authorize))).decision
 
 
 async def limited_begins(node: Program, name: str) -> list[int]:
@@ -82,24 +83,26 @@ async def test_a_killed_node_that_never_returns_is_settled_by_another(pair: Pair
     await make_limited(pair)
     second = await pair.start_node("node-2")
     costs = [await meter_one(pair.metering, "before"), await meter_one(second, "there")]
-    async with MeteringClient([pair.metering.address, second.address], settings=NO_TIMER) as client:
+    async with MeteringClient([pair.metering.address, second.address], settings=PATIENT) as client:
         await limited_begins(pair.metering, "first")
-        request = client.request(SERVICE, request_id="moves", input_tokens=100)
-        async with request:
-            request.output(5)
-            request.report()
-            await pair.metering.kill()
-            async with client.request(SERVICE, request_id="new", input_tokens=100) as after:
-                after.output(1)
-            request.output(5)
+        request = await begun(client, SERVICE, request_id="moves", input_tokens=100)
+        request.output(5)
+        request.report()
+        assert await open_leases(pair, "node-1") > 0
+        await pair.metering.kill()
+        after = await begun(client, SERVICE, request_id="new", input_tokens=100)
+        after.output(1)
+        request.output(5)
+        for each in (after, request):
+            each.finish()
+            await each.wait_recorded()
     costs += [100 * 1_000 + 10 * 2_000, 100 * 1_000 + 2_000]
-    assert await open_leases(pair, "node-1") > 0
     assert 1_000 < max(await limited_begins(second, "second")) <= RESUME_WINDOW_MS
     async with asyncio.timeout(PATIENCE_S):
         while await open_leases(pair, "node-1"):  # noqa: ASYNC110  # it is another process that we wait for
             await asyncio.sleep(0.5)
     await second.stop()
-    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+    await assert_balance(pair, 5_000_000_000 - sum(costs))
 
 
 async def test_of_two_processes_with_one_name_the_older_ends_and_says_so(pair: Pair) -> None:

@@ -1,7 +1,8 @@
 """How long tests wait for what must happen: until it has, and on any machine long enough."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 
 PATIENCE_S = 120.0
 """Maximum wait for a condition. However busy the machine, what happens at all happens sooner."""
@@ -27,3 +28,16 @@ async def until_found(look: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not await look():  # noqa: ASYNC110  # another process does not say when
             await asyncio.sleep(0.05)
+
+
+def turns() -> Iterator[None]:
+    """Turns of a wait for what another process will do, where no event loop runs.
+
+    Raises:
+        TimeoutError: It has not come in time.
+    """
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        yield
+        time.sleep(0.02)
+    raise TimeoutError

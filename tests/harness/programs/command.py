@@ -18,6 +18,8 @@ from tallygate.cli.app import app
 from tests.harness.patience import PATIENCE_S
 
 TALLYGATE = (sys.executable, "-m", "tallygate.cli")
+FOR_NOW = frozenset({"BUDGET_CONTENDED", "CONTROL_UNREACHABLE", "OVERLOADED", "STORAGE_UNAVAILABLE", "UNREACHABLE"})
+"""Reasons for which a replay's request may be refused on a machine that is busy with other things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,12 @@ class Up:
     def replay(self, service: str, *arguments: str) -> Said:
         """Runs a replay against the pair."""
         return self.tallygate("replay", "--service", service, "--metering", self.metering, "--json", *arguments)
+
+
+def refused_for_now(replayed: Said) -> bool:
+    """Whether a replay met nothing worse than nodes that waited for control too long; it may be made once more."""
+    met = {*replayed.json["denials"], *replayed.json["stops"]}
+    return bool(met) and met <= FOR_NOW
 
 
 def typed(*arguments: str) -> Said:

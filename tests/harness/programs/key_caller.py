@@ -10,6 +10,7 @@ import grpc
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, report_pb2
 from tallygate.metering.v1 import metering_service_pb2 as pb
+from tests.harness.programs.requests import answered
 
 INVALID: Final = decision_pb2.DECISION_REASON_CREDENTIAL_INVALID
 POLL_S: Final = 0.005
@@ -20,20 +21,22 @@ class KeyCaller:
 
     def __init__(self, channel: grpc.aio.Channel, secret: str, model: str, run: str) -> None:
         self._stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
-        self._stream: Any = self._stub.Meter()
+        self._stream: Any = None
         self._sha256, self._model = hashlib.sha256(secret.encode()).digest(), model
         self._ids = (f"{run}-{number}" for number in count())
         self._running = next(self._ids)
-        self._service = ""
+        self._service, self._sequence = "", 0
         self.finished = 0
 
     async def authorise(self) -> decision_pb2.Decision:
         """What becomes of another request, which names no service; one that is allowed ends at once."""
         report = self._first(next(self._ids))
-        decision: decision_pb2.Decision = (await self._stub.Authorize(pb.AuthorizeRequest(report=report))).decision
+        request = pb.AuthorizeRequest(report=report)
+        decision: decision_pb2.Decision = (await answered(lambda: self._stub.Authorize(request))).decision
         if decision.verdict == decision_pb2.VERDICT_ALLOW:
             self._service = decision.service
-            await self._stub.Report(pb.ReportRequest(report=self._last(report.request_id)))
+            last = pb.ReportRequest(report=self._last(report.request_id))
+            await answered(lambda: self._stub.Report(last))
             self.finished += 1
         return decision
 
@@ -43,14 +46,13 @@ class KeyCaller:
         Raises:
             RuntimeError: What was refused will not pass later either.
         """
-        while (decision := await self.authorise()).verdict != decision_pb2.VERDICT_ALLOW:
-            if not decision.retryable:
-                raise RuntimeError(f"a key was refused: {decision.message}")
-            await asyncio.sleep(max(POLL_S, decision.retry_after.ToMilliseconds() / 1_000))
-        await self._stream.write(pb.MeterRequest(first_sequence=1, reports=[self._first(self._running)]))
-        decision = await self._said()
-        if decision.verdict != decision_pb2.VERDICT_ALLOW:
-            raise RuntimeError(f"a key was refused on a stream: {decision.message}")
+        while not _is_allowed(decision := await self.authorise()):
+            await _told_to_wait(decision)
+        self._stream = self._stub.Meter()
+        await self._say(self._first(self._running))
+        while not _is_allowed(decision := await self._said()):
+            await _told_to_wait(decision)
+            await self._say(self._first(self._running))
         return self._service
 
     async def until_stopped(self) -> float:
@@ -58,20 +60,24 @@ class KeyCaller:
         decision = await self._said()
         now_s = time.monotonic()
         _require_invalid(decision)
-        await self._stream.write(pb.MeterRequest(first_sequence=2, reports=[self._last(self._running)]))
-        answered = pb.MeterResponse()
-        while answered.durable_through < 2:
-            answered = await self._read()
+        await self._say(self._last(self._running))
+        heard = pb.MeterResponse()
+        while heard.durable_through < self._sequence:
+            heard = await self._read()
         self.finished += 1
         return now_s
 
     async def until_refused(self) -> float:
         """The moment at which a call was refused, for its key."""
-        while (decision := await self.authorise()).verdict == decision_pb2.VERDICT_ALLOW:  # noqa: ASYNC110  # a node does not say
+        while (decision := await self.authorise()).verdict == decision_pb2.VERDICT_ALLOW or decision.retryable:  # noqa: ASYNC110  # a node does not say
             await asyncio.sleep(POLL_S)
         now_s = time.monotonic()
         _require_invalid(decision)
         return now_s
+
+    async def _say(self, report: report_pb2.TokenReport) -> None:
+        self._sequence += 1
+        await self._stream.write(pb.MeterRequest(first_sequence=self._sequence, reports=[report]))
 
     async def _said(self) -> decision_pb2.Decision:
         """The next decision on the request that runs."""
@@ -99,6 +105,16 @@ class KeyCaller:
         return report_pb2.TokenReport(
             request_id=request_id, service=self._service, phase=report_pb2.REPORT_PHASE_FINISH
         )
+
+
+async def _told_to_wait(decision: decision_pb2.Decision) -> None:
+    await asyncio.sleep(max(POLL_S, decision.retry_after.ToMilliseconds() / 1_000))
+
+
+def _is_allowed(decision: decision_pb2.Decision) -> bool:
+    if decision.verdict != decision_pb2.VERDICT_ALLOW and not decision.retryable:
+        raise RuntimeError(f"a key was refused: {decision.message}")
+    return decision.verdict == decision_pb2.VERDICT_ALLOW
 
 
 def _require_invalid(decision: decision_pb2.Decision) -> None:

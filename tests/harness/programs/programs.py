@@ -1,6 +1,7 @@
 """The two services as programs: real processes, real ports, real databases."""
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -48,6 +50,15 @@ class Program:
     def last_words(self) -> str:
         """The end of its log."""
         return "\n".join([f"{self.module}:", *self.log.read_text().splitlines()[-LOG_LINES_SHOWN:]])
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The events of its log so far, without what libraries write in words of their own."""
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def has_left_behind(self) -> bool:
+        """Whether it has stopped, and said that it could not settle all before."""
+        return self.process.returncode == 0 and any(line["event"] == "left_behind" for line in self.logged())
 
     @contextmanager
     def disk_full(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tallygate._security import Security
 from tallygate.cli.tls import TRUST_DOMAIN
+from tests.harness.patience import turns
 from tests.harness.programs.command import tallygate
 from tests.harness.programs.guarded import Secrets, made_secrets
 from tests.harness.programs.programs import Program, start
@@ -29,6 +30,12 @@ class TlsFleet:
         done = tallygate(*known, *arguments, "--control", self.control.address)
         assert done.status == 0, done.err
         return done.out
+
+    def until_remain(self, tokens: str) -> None:
+        """Wait until so many tokens remain of the trial: a node tells control by its next exchange."""
+        for _ in turns():
+            if f"{tokens} of 50,000 tokens remain" in self.command("service", "show", "acme/default-llama"):
+                return
 
     def open_shop(self) -> None:
         """A model with a trial and a price, and an account whose default service has claimed the trial."""

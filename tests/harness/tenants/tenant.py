@@ -31,8 +31,9 @@ from tallygate.control.v1 import team_service_pb2 as teams
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tallygate.metering.v1 import decision_pb2, report_pb2, token_usage_pb2
 from tallygate.metering.v1 import metering_service_pb2 as metering
+from tests.harness.patience import turns
 from tests.harness.tenants.marks import made_up, new_mark
-from tests.harness.tenants.town import METHODS, Answer, Town, answer_of, turns
+from tests.harness.tenants.town import METHODS, Answer, Town, answer_of
 
 MODEL: Final = "models/llama"
 NANOS: Final = 1_000_000_000

@@ -1,7 +1,6 @@
 """A running control service and a node that ask for proof, and calls of them with every byte that comes back."""
 
 import base64
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,10 +12,12 @@ from google.protobuf.message import Message
 
 from tallygate._access.role import Role
 from tallygate._access.scope import Scope
+from tallygate._wire.failures import decode_failure
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import token_service_pb2 as tokens
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, turns
+from tests.harness.programs.requests import NOT_YET
 from tests.harness.wire.contract_files import methods
 
 METHODS: Final = {method.input_type.full_name: method for method in methods()}
@@ -71,14 +72,17 @@ def answer_of(method: MethodDescriptor, body: bytes) -> Any:
 
 
 def ask(channel: grpc.Channel, path: str, request: bytes, token: str, method: MethodDescriptor | None = None) -> Answer:
-    """One call of a method, which answers with bytes."""
+    """One call of a method, which answers with bytes; again where a service cannot tell now."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     made: Any = channel.unary_unary(path)
     body, call = b"", None
-    try:
-        body, call = made.with_call(request, timeout=PATIENCE_S, metadata=metadata)
-    except grpc.RpcError as error:
-        call = error  # it is the call, too
+    for _ in turns():
+        try:
+            body, call = made.with_call(request, timeout=PATIENCE_S, metadata=metadata)
+        except grpc.RpcError as error:
+            call = error  # it is the call, too
+        if call.code() is not grpc.StatusCode.UNAVAILABLE or decode_failure(call).reason not in NOT_YET:
+            break
     assert call is not None
     return Answer(call.code(), body, b"\n".join([body, *_token_in(method, body), *_around(call)]))
 
@@ -96,11 +100,3 @@ def _token_in(method: MethodDescriptor | None, body: bytes) -> Iterator[bytes]:
     if method is not None and "next_page_token" in method.output_type.fields_by_name:
         token = answer_of(method, body).next_page_token
         yield base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-
-
-def turns() -> Iterator[None]:
-    """Turns of a wait for what another process will do. Raises TimeoutError where it never comes."""
-    end_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end_s:
-        yield
-    raise TimeoutError
