@@ -20,10 +20,11 @@ from tallygate.integrations.envoy.serve import serving as serving_envoy
 from tallygate.metering.v1 import decision_pb2
 from tests.harness.asgi.asgi_harness import DONE, delta, usage
 from tests.harness.asgi.engine_harness import SERVICES, Serving, uvicorn_serving
-from tests.harness.asgi.envoy_harness import Change, free_port, port_of, running_envoy, serving_by_envoy, unchanged
+from tests.harness.asgi.envoy_harness import Change, port_of, running_envoy, serving_by_envoy, unchanged
 from tests.harness.asgi.fake_engine import FakeEngine
 from tests.harness.asgi.raw_upstream import raw_upstream
 from tests.harness.patience import PATIENCE_S, until
+from tests.harness.ports import held_port
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 CHAT = "/v1/chat/completions"
@@ -157,9 +158,9 @@ async def test_a_websocket_is_refused_unless_its_route_is_free(tmp_path: Path, m
 async def test_bodies_are_bounded_in_length_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Envoy has no time-out for a body in full duplex."""
     monkeypatch.setenv("TALLYGATE_BODY_BYTES_MAX", "100000")
-    monkeypatch.setattr(passing, "BODY_STALL_S", 0.05)
     async with metered(tmp_path) as (served, node, client):
         long = await client.post(CHAT, content=b"x" * 100_001)
+        monkeypatch.setattr(passing, "BODY_STALL_S", 0.05)
         reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2]))
         writer.write(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
         stalled = await reader.readline()
@@ -268,7 +269,7 @@ async def test_an_upstream_that_dies_before_anything_was_said_to_the_client_is_a
 
 async def test_an_upstream_that_is_away_costs_nothing(tmp_path: Path) -> None:
     """Envoy's own answer reaches the client."""
-    async with metered(tmp_path, upstream=f"http://127.0.0.1:{free_port()}") as (_, node, client):
+    async with metered(tmp_path, upstream=f"http://127.0.0.1:{held_port()}") as (_, node, client):
         answer = await client.post(CHAT, json=STREAM)
         assert (await recorded(node))[:2] == (0, 0)
     assert answer.status_code == 503
@@ -313,7 +314,7 @@ async def test_without_tallygate_nothing_passes(tmp_path: Path) -> None:
     async with raw_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as upstream:
         port = int(upstream.url.rpartition(":")[2])
         async with (
-            running_envoy(tmp_path, upstream=port, tallygate=free_port()) as url,
+            running_envoy(tmp_path, upstream=port, tallygate=held_port()) as url,
             httpx2.AsyncClient(base_url=url, timeout=PATIENCE_S) as client,
         ):
             answers = [await client.post(CHAT, json=ASK), await client.get("/v1/models")]
@@ -337,7 +338,7 @@ async def test_a_server_that_refuses_to_say_usage_is_asked_once(
 
 async def test_a_server_that_ends_breaks_its_streams_off_and_records_them(tmp_path: Path) -> None:
     """What had been read is on record, though Envoy cancelled the stream; and the upstream stops."""
-    engine, port = FakeEngine(pauses={"u": 3}), free_port()
+    engine, port = FakeEngine(pauses={"u": 3}), held_port()
     async with serving(FakeMetering()) as node, uvicorn_serving(engine, lifespan="off") as upstream:
         middleware = MeteringMiddleware(EnvoyUpstream(), client=MeteringClient([node.address]), services=SERVICES)
         async with running_envoy(tmp_path, upstream=port_of(upstream), tallygate=port) as url:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,20 @@ import httpx2
 import openai
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.envoy.app import EnvoyUpstream
 from tallygate.integrations.envoy.serve import Servicers, serving
 from tallygate.integrations.ratelimit.open_requests import OpenRequests
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi import envoy_harness
-from tests.harness.asgi.engine_harness import SERVICE, SERVICES, TRIAL, people, ready, uvicorn_serving
-from tests.harness.asgi.envoy_harness import free_port, port_of, running_envoy
+from tests.harness.asgi.engine_harness import RETRIES_MAX, SERVICE, SERVICES, TRIAL, people, ready, uvicorn_serving
+from tests.harness.asgi.envoy_harness import port_of, running_envoy
 from tests.harness.asgi.fake_engine import FakeEngine
 from tests.harness.asgi.raw_upstream import RawUpstream, raw_upstream
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until, until_found
+from tests.harness.ports import held_port
 from tests.harness.programs.programs import Pair
 
 ENDED = {request_usage_pb2.SETTLEMENT_STATE_FINISHED, request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT}
@@ -35,13 +37,12 @@ MOMENT_S = 0.3
 """Time for which nothing may happen: on a slow machine the test then sees less."""
 REQUESTS = 20
 SAMPLE = envoy_harness.SAMPLE.with_name("ratelimit.yaml")
-SETTINGS = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
 
 
 @asynccontextmanager
 async def limited(pair: Pair, upstream: str, folder: Path) -> AsyncIterator[tuple[str, OpenRequests]]:
     """An Envoy by the sample, and the server that it asks, before a node; its URL, and what is open."""
-    client = MeteringClient(pair.metering.address, settings=SETTINGS)
+    client = MeteringClient(pair.metering.address, settings=PATIENT)
     servicers = Servicers(MeteringMiddleware(EnvoyUpstream(), client=client, services=SERVICES))
     async with (
         serving("127.0.0.1:0", servicers, grace_s=0) as tallygate,
@@ -64,9 +65,11 @@ async def url(pair: Pair, tmp_path: Path) -> AsyncIterator[str]:
         yield url
 
 
-def client_of(url: str, api_key: str = "sk-acme", **headers: str) -> openai.AsyncOpenAI:
+def client_of(
+    url: str, api_key: str = "sk-acme", *, max_retries: int = RETRIES_MAX, headers: Mapping[str, str] | None = None
+) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(
-        base_url=f"{url}/v1", api_key=api_key, max_retries=0, timeout=PATIENCE_S, default_headers=headers
+        base_url=f"{url}/v1", api_key=api_key, max_retries=max_retries, timeout=PATIENCE_S, default_headers=headers
     )
 
 
@@ -100,10 +103,14 @@ async def leave_after(
         httpx2.AsyncClient(timeout=PATIENCE_S) as client,
     ):
         ask: Any = {"json": {"model": "llama"}, "headers": BEARER}
-        async with client.stream("POST", f"{url}/v1/chat/completions", **ask) as answer:
-            lines = answer.aiter_lines()
-            for _ in range(2 * events):
-                await anext(lines)
+        has_read = False
+        while not has_read:
+            async with client.stream("POST", f"{url}/v1/chat/completions", **ask) as answer:
+                lines = answer.aiter_lines()
+                # Else it is refused for now, since control is slow.
+                has_read = answer.status_code == httpx2.codes.OK
+                for _ in range(2 * events if has_read else 0):
+                    await anext(lines)
         await asyncio.wait_for(upstream.has_ended.wait(), PATIENCE_S)
         if is_counted:
             await until(lambda: requests.counts["counted"] and not len(requests))
@@ -127,7 +134,7 @@ async def complete(client: openai.AsyncOpenAI, name: str, tokens: int, *, stream
 
 async def test_what_the_upstream_counted_is_recorded(pair: Pair, url: str) -> None:
     """Streamed and whole, to the token, each request once: also where clients all say the same request id."""
-    async with client_of(url, **{"x-request-id": "mine"}) as client:
+    async with client_of(url, headers={"x-request-id": "mine"}) as client:
         asking = (complete(client, "x" * at, 3 + at, streams=at % 2 == 0) for at in range(REQUESTS))
         said = await asyncio.gather(*asking)
     records = await counted(pair, SERVICE, REQUESTS + 1)
@@ -165,7 +172,7 @@ async def test_refusals_reach_clients_as_the_api_says_them(url: str) -> None:
 
 async def test_what_envoy_could_not_ask_about_does_not_pass(url: str) -> None:
     """Without a key, on another route, or by another method it would make no descriptor, and ask nobody."""
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         body = {"model": "llama", "messages": []}
         assert (await client.post(f"{url}/v1/chat/completions", json=body)).status_code == 404
         assert (await client.post(f"{url}/v1/responses", json=body, headers=BEARER)).status_code == 404
@@ -190,8 +197,8 @@ async def test_without_tallygate_nothing_passes(tmp_path: Path) -> None:
     engine = FakeEngine()
     async with (
         uvicorn_serving(engine, lifespan="off") as upstream,
-        running_envoy(tmp_path, upstream=port_of(upstream), tallygate=free_port(), sample=SAMPLE) as url,
-        client_of(url) as client,
+        running_envoy(tmp_path, upstream=port_of(upstream), tallygate=held_port(), sample=SAMPLE) as url,
+        client_of(url, max_retries=0) as client,
     ):
         with pytest.raises(openai.InternalServerError) as raised:
             await complete(client, "?", 3, streams=False)

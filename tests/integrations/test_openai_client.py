@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ from tallygate.control.v1 import lifecycle_service_pb2
 from tallygate.integrations.asgi import MeteringMiddleware
 from tests.harness.asgi.engine_harness import SERVICE, TRIAL, Serving, people, records, serving, uvicorn_serving
 from tests.harness.asgi.fake_engine import TOKEN, FakeEngine
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair
 
@@ -70,7 +72,7 @@ async def test_refusals_are_the_exceptions_that_clients_know(pair: Pair, served:
             await client.chat.completions.create(**ASK, max_tokens=5)
         assert (denied.value.code, denied.value.type) == ("not_enabled", "permission_denied")
         assert denied.value.response.headers["x-tallygate-request-id"]
-        patient = client.with_options(api_key="sk-trial", max_retries=50)
+        patient = client.with_options(api_key="sk-trial")
         with pytest.raises(openai.APIStatusError) as broke:
             await patient.completions.create(model="llama", prompt="x" * 4_000)
         assert (broke.value.status_code, broke.value.code) == (402, "trial_insufficient")
@@ -84,21 +86,26 @@ async def test_refusals_are_the_exceptions_that_clients_know(pair: Pair, served:
             await client.with_options(api_key="sk-nobody").chat.completions.create(**ASK)
         with pytest.raises(openai.BadRequestError):
             await client.responses.create(model="llama", input="x", background=True)
-        await pair.metering.stop()
+    assert served.engine.generated.total() == generated
+
+
+async def test_a_node_that_is_away_is_an_exception_that_clients_know() -> None:
+    """They hear when to come back, and the model does not run."""
+    cut_off = replace(PATIENT, answer_ms=100)
+    async with serving(["127.0.0.1:1"], settings=cut_off) as served, served.client(max_retries=0) as client:
         with pytest.raises(openai.InternalServerError) as unreachable:
             await client.chat.completions.create(**ASK)
         assert (unreachable.value.status_code, unreachable.value.code) == (503, "unreachable")
         assert int(unreachable.value.response.headers["retry-after"]) >= 1
-    assert served.engine.generated.total() == generated
+    assert not served.engine.generated
 
 
 async def test_a_trial_that_runs_out_ends_streams_at_their_last_token(pair: Pair, served: Serving) -> None:
     """Several streams share 200 tokens of a trial: all end cleanly, with nothing generated that nobody pays for."""
     async with served.client("sk-trial") as client:
-        patient = client.with_options(max_retries=50)
 
         async def one() -> list[str | None]:
-            stream = await patient.chat.completions.create(
+            stream = await client.chat.completions.create(
                 model="llama", messages=[{"role": "user", "content": "Hi"}], max_tokens=150, stream=True, user="trial"
             )
             return [choice.finish_reason async for chunk in stream for choice in chunk.choices]
@@ -167,7 +174,7 @@ async def test_the_environment_is_enough(pair: Pair, served: Serving, monkeypatc
     ):
         answer = await client.chat.completions.with_raw_response.create(**ASK, max_tokens=3)
         request_id = answer.headers["x-tallygate-request-id"]
-        async with httpx2.AsyncClient() as plain:
+        async with httpx2.AsyncClient(timeout=PATIENCE_S) as plain:
             assert (await plain.get(f"{url}/health")).json() == {"path": "/health"}
     found = {record.request_id: record for record in await records(served, pair.metering.address)}
     assert found[request_id].usage.output_tokens == 3

@@ -26,6 +26,7 @@ from tallygate.integrations.proxy.app import ProxyApp, ProxySettings, breaking_o
 from tallygate.integrations.proxy.upstreams import read_upstreams
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi.fake_engine import FakeEngine, input_tokens
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair
 
@@ -36,6 +37,7 @@ SERVICES = {
     "keys": {"sk-acme": "acme", "sk-trial": "trial", "sk-poor": "poor"},
 }
 SHUTDOWN_S = 10
+RETRIES_MAX = 50
 
 
 @dataclass(eq=False)
@@ -47,8 +49,11 @@ class Serving:
     metering: MeteringClient
     url: str
 
-    def client(self, api_key: str = "sk-acme") -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0, timeout=PATIENCE_S)
+    def client(self, api_key: str = "sk-acme", *, max_retries: int = RETRIES_MAX) -> openai.AsyncOpenAI:
+        """A client that repeats what is refused for now, as the answer tells it to."""
+        return openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1", api_key=api_key, max_retries=max_retries, timeout=PATIENCE_S
+        )
 
 
 @asynccontextmanager
@@ -68,10 +73,11 @@ async def uvicorn_serving(app: App, *, lifespan: str = "on") -> AsyncIterator[st
 
 
 @asynccontextmanager
-async def serving(addresses: Sequence[str], *, lifespan: str = "on") -> AsyncIterator[Serving]:
+async def serving(
+    addresses: Sequence[str], *, lifespan: str = "on", settings: ClientSettings = PATIENT
+) -> AsyncIterator[Serving]:
     """Serves the fake engine, metered by nodes."""
     engine = FakeEngine()
-    settings = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
     metering = MeteringClient(addresses, settings=settings)
     middleware = MeteringMiddleware(engine, client=metering, services=SERVICES, count_input_tokens=input_tokens)
     async with uvicorn_serving(middleware, lifespan=lifespan) as url:
@@ -82,8 +88,7 @@ async def serving(addresses: Sequence[str], *, lifespan: str = "on") -> AsyncIte
 async def serving_by_proxy(addresses: Sequence[str]) -> AsyncIterator[Serving]:
     """Serves the fake engine by itself, and in front of it the proxy, metered by nodes."""
     engine = FakeEngine()
-    settings = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
-    metering = MeteringClient(addresses, settings=settings)
+    metering = MeteringClient(addresses, settings=PATIENT)
     async with uvicorn_serving(engine, lifespan="off") as upstream:
         proxy = ProxyApp(read_upstreams([upstream]), ProxySettings())
         middleware = MeteringMiddleware(proxy, client=metering, services=SERVICES, count_input_tokens=input_tokens)
@@ -127,7 +132,7 @@ async def people(pair: Pair) -> AsyncIterator[People]:
 
 async def ready(client: openai.AsyncOpenAI) -> None:
     """Until the fleet knows the service: refusals that pass by themselves are repeated as the server says."""
-    patient = client.with_options(max_retries=50)
+    patient = client.with_options(max_retries=RETRIES_MAX)
     await patient.chat.completions.create(model="llama", messages=[{"role": "user", "content": "?"}], max_tokens=1)
 
 

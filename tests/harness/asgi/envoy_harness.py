@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.envoy.app import EnvoyUpstream
 from tallygate.integrations.envoy.serve import Servicers
 from tallygate.integrations.envoy.serve import serving as serving_envoy
 from tests.harness.asgi.engine_harness import SERVICES, Serving, uvicorn_serving
 from tests.harness.asgi.fake_engine import FakeEngine, input_tokens
+from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S
+from tests.harness.ports import held_port
 
 ENVOY = Path(sys.executable).with_name("envoy")
 SAMPLE = Path(__file__).parents[3] / "deploy" / "envoy" / "envoy.yaml"
 ADMIN, CLIENTS, UPSTREAM, TALLYGATE = 9901, 10000, 8000, 7490
 """Ports in the sample."""
+
+_ANSWER_TIMEOUT = re.compile(r"(?<!connect_)timeout: [1-9]s")
 
 Change = Callable[[str], str]
 
@@ -36,7 +39,7 @@ async def running_envoy(
     folder: Path, *, upstream: int, tallygate: int, sample: Path = SAMPLE, change: Change = unchanged
 ) -> AsyncIterator[str]:
     """An Envoy with these two ports instead of the sample's, and free ones for itself; gives its URL."""
-    ports = {ADMIN: free_port(), CLIENTS: free_port(), UPSTREAM: upstream, TALLYGATE: tallygate}
+    ports = {ADMIN: held_port(), CLIENTS: held_port(), UPSTREAM: upstream, TALLYGATE: tallygate}
     config = folder / "envoy.yaml"
     write_config(config, sample, ports, change)
     process = await asyncio.create_subprocess_exec(
@@ -66,8 +69,7 @@ async def serving_by_envoy(
 ) -> AsyncIterator[Serving]:
     """Serves the fake engine by itself, or what is at `upstream`; in front of it Envoy, metered by nodes."""
     engine = FakeEngine()
-    settings = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
-    metering = MeteringClient(addresses, settings=settings)
+    metering = MeteringClient(addresses, settings=PATIENT)
     middleware = MeteringMiddleware(
         EnvoyUpstream(),
         client=metering,
@@ -85,17 +87,12 @@ async def serving_by_envoy(
 
 def write_config(config: Path, sample: Path, ports: Mapping[int, int], change: Change) -> None:
     text = re.sub(r"(?<=port_value: )\d+", lambda found: str(ports[int(found[0])]), sample.read_text())
-    config.write_text(change(text))
+    # How long Envoy waits for an answer of Tallygate depends on what else the machine does.
+    config.write_text(_ANSWER_TIMEOUT.sub(f"timeout: {PATIENCE_S:.0f}s", change(text)))
 
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def _listens(port: int) -> bool:
