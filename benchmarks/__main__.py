@@ -26,6 +26,7 @@ from benchmarks.cases import (
     control,
     durable,
     envoy,
+    export,
     gateway,
     growth,
     idle,
@@ -67,6 +68,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "envoy": envoy.run,
     "gateway": gateway.run,
     "what-if": what_if.run,
+    "export": export.run,
 }
 
 WIDTH = 120

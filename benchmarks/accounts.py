@@ -32,6 +32,8 @@ SERVICE = f"{ACCOUNT}/services/{DEFAULT_SERVICE}"
 MONEY_NANOS = 10**16
 USAGE_RANGE_S = 86_400
 METERED_WITHIN_S = 60.0
+ONLY_REQUEST = "only"
+"""Id of the request of `meter_once`."""
 PLAIN: Final[Mapping[str, str]] = {}
 
 
@@ -76,7 +78,7 @@ async def meter_once(metering: str) -> None:
     """One request, authorised and finished."""
     usage = token_usage_pb2.TokenUsage(input_tokens=100)
     authorize = report_pb2.REPORT_PHASE_AUTHORIZE
-    report = report_pb2.TokenReport(request_id="only", service=SERVICE, phase=authorize, usage=usage)
+    report = report_pb2.TokenReport(request_id=ONLY_REQUEST, service=SERVICE, phase=authorize, usage=usage)
     async with open_aio_channel(metering, Security()) as channel, asyncio.timeout(METERED_WITHIN_S):
         stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
         allowed = False

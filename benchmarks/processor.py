@@ -56,3 +56,12 @@ def processor_s(pid: int) -> float:
 def written_bytes(pid: int) -> int:
     """Bytes that a program has had written to disks so far."""
     return int(psutil.Process(pid).io_counters().write_bytes)
+
+
+def peak_bytes(pid: int) -> int:
+    """The greatest resident memory that a program has had so far; where the system does not say it, what it has now."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    return next(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmHWM"))

@@ -100,20 +100,29 @@ def encode_counts(counts: Counts) -> token_usage_pb2.TokenUsage:
     )
 
 
-def encode_receipt(receipt: Receipt) -> receipt_pb2.Receipt:
-    """A receipt as it goes out."""
-    return receipt_pb2.Receipt(
-        usage=encode_counts(receipt.usage),
-        reserved=encode_counts(receipt.reserved),
-        trial=encode_counts(receipt.trial),
-        billed=encode_counts(receipt.billed),
-        unfunded=encode_counts(receipt.unfunded),
-        overrun_tokens=receipt.overrun_tokens,
-        cost_nanos=receipt.cost_nanos,
-        debt_nanos=receipt.debt_nanos,
-        price_version=receipt.price_version,
-        revision=receipt.revision,
-    )
+def encode_counts_into(message: token_usage_pb2.TokenUsage, counts: Counts) -> None:
+    """Write counts in place: a message that is made first is copied into its parent, and again with that."""
+    (
+        message.input_tokens,
+        message.cached_input_tokens,
+        message.cache_write_tokens,
+        message.output_tokens,
+        message.reasoning_tokens,
+    ) = counts
+
+
+def encode_receipt_into(message: receipt_pb2.Receipt, receipt: Receipt) -> None:
+    """Write a receipt in place."""
+    encode_counts_into(message.usage, receipt.usage)
+    encode_counts_into(message.reserved, receipt.reserved)
+    encode_counts_into(message.trial, receipt.trial)
+    encode_counts_into(message.billed, receipt.billed)
+    encode_counts_into(message.unfunded, receipt.unfunded)
+    message.overrun_tokens = receipt.overrun_tokens
+    message.cost_nanos = receipt.cost_nanos
+    message.debt_nanos = receipt.debt_nanos
+    message.price_version = receipt.price_version
+    message.revision = receipt.revision
 
 
 def encode_decision(decision: Decision) -> decision_pb2.Decision:
@@ -138,7 +147,7 @@ def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> 
     if decision.budget is not None:
         message.budget.CopyFrom(_encode_budget(decision.budget))
     if decision.receipt is not None:
-        message.receipt.CopyFrom(encode_receipt(decision.receipt))
+        encode_receipt_into(message.receipt, decision.receipt)
     if decision.service:
         message.service = decision.service
 

@@ -2,12 +2,18 @@
 
 from typing import Final
 
-from metering_service.api.codec import REASONS, encode_counts, encode_decision, encode_receipt
+from metering_service.api.codec import (
+    REASONS,
+    encode_counts,
+    encode_counts_into,
+    encode_decision,
+    encode_receipt_into,
+)
 from metering_service.domain.cut import Cut
 from metering_service.domain.denial_log import Denial
 from metering_service.domain.records import WOULD_DENY, RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
-from tallygate._wire.times import encode_timestamp
+from tallygate._wire.times import encode_timestamp, encode_timestamp_into
 from tallygate.metering.v1 import explanation_pb2, request_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
 _STATES: Final = {
@@ -20,26 +26,27 @@ _STATES: Final = {
 def encode_bucket(row: UsageRow) -> usage_bucket_pb2.UsageBucket:
     """One step of one group."""
     totals = row.totals
-    return usage_bucket_pb2.UsageBucket(
-        start_time=encode_timestamp(row.start_us),
-        end_time=encode_timestamp(row.end_us),
-        group=dict(row.group),
-        usage=encode_counts(totals.usage),
-        payers=usage_bucket_pb2.PayerTokens(
-            reserved_tokens=totals.reserved_tokens,
-            trial_tokens=totals.trial_tokens,
-            billed_tokens=totals.billed_tokens,
-            unfunded_tokens=totals.unfunded_tokens,
-        ),
+    message = usage_bucket_pb2.UsageBucket(
         overrun_tokens=totals.overrun_tokens,
         cost_nanos=totals.cost_nanos,
         debt_nanos=totals.debt_nanos,
         request_count=totals.request_count,
-        denial_counts={reason: count for reason, count in row.denials if not reason.startswith(WOULD_DENY)},
-        would_deny_counts={
-            reason.removeprefix(WOULD_DENY): count for reason, count in row.denials if reason.startswith(WOULD_DENY)
-        },
     )
+    encode_timestamp_into(message.start_time, row.start_us)
+    encode_timestamp_into(message.end_time, row.end_us)
+    for name, value in row.group:
+        message.group[name] = value
+    encode_counts_into(message.usage, totals.usage)
+    message.payers.reserved_tokens = totals.reserved_tokens
+    message.payers.trial_tokens = totals.trial_tokens
+    message.payers.billed_tokens = totals.billed_tokens
+    message.payers.unfunded_tokens = totals.unfunded_tokens
+    for reason, count in row.denials:
+        if reason.startswith(WOULD_DENY):
+            message.would_deny_counts[reason.removeprefix(WOULD_DENY)] = count
+        else:
+            message.denial_counts[reason] = count
+    return message
 
 
 def encode_running(running: Running) -> usage_service_pb2.RunningUsage:
@@ -49,31 +56,36 @@ def encode_running(running: Running) -> usage_service_pb2.RunningUsage:
 
 def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsage:
     """One part of a request; no receipt while it runs, since nothing is booked of it."""
-    settled = record.state is not RequestState.OPEN
-    return request_usage_pb2.RequestUsage(
+    message = request_usage_pb2.RequestUsage(
         service=record.service,
         service_uid=record.service_uid,
         request_id=record.request_id,
         state=_STATES[record.state],
-        usage=encode_counts(record.counts),
-        receipt=encode_receipt(record.receipt) if settled else None,
         estimated=record.estimated,
         node=record.node,
         credential=record.credential,
-        labels=dict(record.labels),
-        start_time=encode_timestamp(record.start_us),
-        settle_time=encode_timestamp(record.booked_us),
         part=record.part,
         team=record.team,
         key_team=record.key_team,
-        cut=_encode_cut(record.cut) if record.cut is not None else None,
     )
+    # The rest in place, as exports have many of them: made first and then copied, they take three times as long.
+    encode_counts_into(message.usage, record.counts)
+    if record.state is not RequestState.OPEN:
+        encode_receipt_into(message.receipt, record.receipt)
+    for key, value in record.labels:
+        message.labels[key] = value
+    encode_timestamp_into(message.start_time, record.start_us)
+    if record.booked_us is not None:
+        encode_timestamp_into(message.settle_time, record.booked_us)
+    if record.cut is not None:
+        _encode_cut_into(message.cut, record.cut)
+    return message
 
 
-def _encode_cut(cut: Cut) -> request_usage_pb2.RequestCut:
-    return request_usage_pb2.RequestCut(
-        reason=REASONS[cut.reason], cut_time=encode_timestamp(cut.at_us), budget=cut.budget
-    )
+def _encode_cut_into(message: request_usage_pb2.RequestCut, cut: Cut) -> None:
+    message.reason = REASONS[cut.reason]
+    encode_timestamp_into(message.cut_time, cut.at_us)
+    message.budget = cut.budget
 
 
 def encode_denial(denial: Denial) -> explanation_pb2.RequestDenial:

@@ -137,8 +137,10 @@ class SqlRecorder:
         """Find all parts of these requests with one query."""
         found: dict[RequestName, list[RequestRecord]] = {}
         async with database_answers(self._engine), read_only(self._engine) as connection:
-            for row in (await connection.execute(self._of_names, named(self._engine.dialect, names))).mappings():
-                found.setdefault(RequestName(row["service"], row["request_id"]), []).append(request_of(row))
+            rows = (await connection.execute(self._of_names, named(self._engine.dialect, names))).all()
+            for row in rows:
+                record = request_of(row)
+                found.setdefault(RequestName(record.service, record.request_id), []).append(record)
         for parts in found.values():
             parts.sort(key=_by_start)
         return found
@@ -166,7 +168,7 @@ class SqlRecorder:
     async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
         query = with_counts().where(*conditions).order_by(*requests.primary_key)
         async with database_answers(self._engine), read_only(self._engine) as connection:
-            return [request_of(row) for row in (await connection.execute(query)).mappings()]
+            return [request_of(row) for row in (await connection.execute(query)).all()]
 
 
 def _by_start(record: RequestRecord) -> tuple[int, str]:

@@ -105,7 +105,7 @@ class SqlUsageReader:
 
     async def _records(self, query: Select[Any]) -> list[RequestRecord]:
         async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
-            return [request_of(row) for row in (await connection.execute(query)).mappings()]
+            return [request_of(row) for row in (await connection.execute(query)).all()]
 
 
 def _usage_row(query: UsageQuery, cell: Cell, totals: AggregateDelta, denials: list[tuple[str, int]]) -> UsageRow:
