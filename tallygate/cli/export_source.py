@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -33,6 +34,10 @@ MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 STEPS_AT_ONCE: Final = 1_440
 """Number of steps that are asked for at a time, unless there are too many buckets in them."""
+AWAY_MAX_S: Final = 60.0
+"""Maximum time that a node may be away while its records are read."""
+ASK_AGAIN_S: Final = 0.5
+"""Interval at which a node that is away is asked again."""
 
 _Usage = usage_service_pb2_grpc.UsageServiceStub
 
@@ -55,13 +60,15 @@ class Source:
 
     def records(self, span: Span) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
         """Records that were settled in the span, service by service."""
+        services = [self._name] if "/services/" in self._name else self._services(span)
+        firsts = (
+            usage_service_pb2.ListRequestUsageRequest(
+                service=service, page_size=PAGE_SIZE, settle_start_time=span.start, settle_end_time=span.end
+            )
+            for service in services
+        )
         with metering_channel(self._metering) as channel:
-            stub = _Usage(channel)
-            for service in self._services(stub, span):
-                request = usage_service_pb2.ListRequestUsageRequest(
-                    service=service, page_size=PAGE_SIZE, settle_start_time=span.start, settle_end_time=span.end
-                )
-                yield from _record_pages(stub, request)
+            yield from _record_pages(_Usage(channel), firsts)
 
     def aggregates(
         self, span: Span, step: Duration, labels: Sequence[str]
@@ -96,18 +103,16 @@ class Source:
             found = all_pages(stub.ListInferenceServices, request, "inference_services").inference_services
         return {one.name: one.model for one in found}
 
-    def _services(self, stub: usage_service_pb2_grpc.UsageServiceStub, span: Span) -> list[str]:
-        if "/services/" in self._name:
-            return [self._name]
-        # Of whole days, which are always kept. The last one is over after the span: sums of a minute have what was
+    def _services(self, span: Span) -> list[str]:
+        """Names of the services that have records of the span."""
+        # By whole days, which are always kept. The last one is over after the span: sums of a minute have what was
         # settled at the end of the minute before.
-        request = usage_service_pb2.QueryUsageRequest(
-            services=[self._name],
-            start_time=Timestamp(seconds=span.start.seconds // DAY_S * DAY_S),
-            end_time=Timestamp(seconds=(span.end.seconds // DAY_S + 1) * DAY_S),
-            group_by=["service"],
+        days = Span(
+            Timestamp(seconds=span.start.seconds // DAY_S * DAY_S),
+            Timestamp(seconds=(span.end.seconds // DAY_S + 1) * DAY_S),
         )
-        return [bucket.group["service"] for bucket in stub.QueryUsage(request, timeout=TIMEOUT_S).buckets]
+        found = self._buckets(days, Duration(seconds=DAY_S), ("service",), "export its services one by one")
+        return sorted({bucket.group["service"] for buckets in found for bucket in buckets})
 
     def _buckets(
         self, span: Span, step: Duration, groups: Sequence[str], remedy: str = ""
@@ -118,7 +123,8 @@ class Source:
         `remedy`: of what a node refuses however few steps are asked for.
         """
         start_s, end_s = (moment.seconds // MINUTE_S * MINUTE_S for moment in (span.start, span.end))
-        steps = STEPS_AT_ONCE
+        # No more than there are: half of those would be as many once more.
+        steps = min(STEPS_AT_ONCE, (end_s - start_s) // max(step.seconds, 1) + 1)
         with metering_channel(self._metering) as channel:
             stub = _Usage(channel)
             while start_s < end_s:
@@ -144,15 +150,40 @@ class Source:
 
 
 def _record_pages(
-    stub: usage_service_pb2_grpc.UsageServiceStub, request: usage_service_pb2.ListRequestUsageRequest
+    stub: _Usage, firsts: Iterator[usage_service_pb2.ListRequestUsageRequest]
 ) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
-    """The pages of one service. The next one is on its way while the one before is written."""
-    coming = stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
-    while True:
-        page = coming.result()
+    """The pages of one service after the other. The next one is on its way while the one before is written."""
+    away_s = 0.0
+    wanted = next(firsts, None)
+    coming = _ask(stub, wanted)
+    while wanted is not None and coming is not None:
+        page = _page(stub, wanted, coming, away_s)
+        # A node that has answered once is there, and may be started again meanwhile.
+        away_s = AWAY_MAX_S
         if page.next_page_token:
-            request.page_token = page.next_page_token
-            coming = stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
+            wanted.page_token = page.next_page_token
+        else:
+            wanted = next(firsts, None)
+        coming = _ask(stub, wanted)
         yield page.request_usages
-        if not page.next_page_token:
-            return
+
+
+def _ask(stub: _Usage, request: usage_service_pb2.ListRequestUsageRequest | None) -> Any:
+    return None if request is None else stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
+
+
+def _page(
+    stub: _Usage, request: usage_service_pb2.ListRequestUsageRequest, coming: Any, away_s: float
+) -> usage_service_pb2.ListRequestUsageResponse:
+    """The page that is coming; it is asked for again while the node is away, but not for longer than that."""
+    give_up_at_s = time.monotonic() + away_s
+    while True:
+        try:
+            page: usage_service_pb2.ListRequestUsageResponse = coming.result()
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= give_up_at_s:
+                raise
+        else:
+            return page
+        time.sleep(ASK_AGAIN_S)
+        coming = _ask(stub, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing_extensions import override
 from metering_service.api.usage_request import decode_usage_query
 from metering_service.domain.resolution import Resolution
 from tallygate._access.rights import SEES_ALL
+from tallygate.cli import export_source
 from tallygate.cli.export_source import Source, Span
 from tallygate.cli.usage_export import app
-from tallygate.metering.v1 import usage_bucket_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
+CHAT = "accounts/acme/services/chat"
 MIDNIGHT_S = 1_793_491_200
 MINUTE_S = 60
 HOUR_S = 3_600
@@ -31,11 +34,17 @@ US = 1_000_000
 
 
 class Node(usage_service_pb2_grpc.UsageServiceServicer):
-    """Has one request in every minute, of which all but the last day are kept by hour."""
+    """Has one request in every minute, of which all but the last day are kept by hour.
+
+    `records`: ids of each service's records, of which a page has two. `away`: how often each page is not answered.
+    """
 
     def __init__(self) -> None:
         self.resolution = Resolution(hours_before_us=MIDNIGHT_S * US)
         self.asked: list[str] = []
+        self.records: dict[str, list[str]] = {CHAT: []}
+        self.away: Counter[str] = Counter()
+        self.buckets_max = 10_000
 
     @override
     def QueryUsage(self, request: pb.QueryUsageRequest, context: grpc.ServicerContext) -> pb.QueryUsageResponse:
@@ -44,14 +53,25 @@ class Node(usage_service_pb2_grpc.UsageServiceServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "kept by hour")
         step_us = query.step_us or query.end_us - query.start_us
         starts_us = range(query.start_us, query.end_us, step_us)
-        return pb.QueryUsageResponse(
-            buckets=[_bucket(start, min(start + step_us, query.end_us)) for start in starts_us]
-        )
+        buckets = [
+            _bucket(start, min(start + step_us, query.end_us), service)
+            for start in starts_us
+            for service in self.records
+        ]
+        if len(buckets) > self.buckets_max:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "too many buckets")
+        return pb.QueryUsageResponse(buckets=buckets)
 
     @override
     def ListRequestUsage(self, request: pb.ListRequestUsageRequest, context: Any) -> pb.ListRequestUsageResponse:
         self.asked.append(request.service)
-        return pb.ListRequestUsageResponse()
+        if self.away[request.page_token]:
+            self.away[request.page_token] -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Shutting down")
+        begin = int(request.page_token or 0)
+        ids, end = self.records[request.service], begin + 2
+        page = [request_usage_pb2.RequestUsage(request_id=each) for each in ids[begin:end]]
+        return pb.ListRequestUsageResponse(request_usages=page, next_page_token=str(end) if end < len(ids) else "")
 
     @override
     def GetRequestUsage(self, request: pb.GetRequestUsageRequest, context: Any) -> pb.GetRequestUsageResponse:
@@ -62,10 +82,10 @@ class Node(usage_service_pb2_grpc.UsageServiceServicer):
         raise NotImplementedError
 
 
-def _bucket(start_us: int, end_us: int) -> usage_bucket_pb2.UsageBucket:
+def _bucket(start_us: int, end_us: int, service: str) -> usage_bucket_pb2.UsageBucket:
     return usage_bucket_pb2.UsageBucket(
         start_time=Timestamp(seconds=start_us // US),
-        group={"service": "accounts/acme/services/chat"},
+        group={"service": service},
         request_count=(end_us - start_us) // (MINUTE_S * US),
     )
 
@@ -111,7 +131,48 @@ def test_records_are_found_where_sums_are_by_hour(node: tuple[Node, Source]) -> 
     """Services are looked for by whole days, which are always kept."""
     servicer, source = node
     assert [*source.records(span(-DAY_S - 617, -617))] == [[]]
-    assert servicer.asked == ["accounts/acme/services/chat"]
+    assert servicer.asked == [CHAT]
+
+
+def _ids(source: Source) -> list[str]:
+    return [record.request_id for page in source.records(span(0, DAY_S)) for record in page]
+
+
+def test_all_pages_of_all_services_are_read(node: tuple[Node, Source]) -> None:
+    """Also where one has none, and where there are more than a node tells at once."""
+    servicer, source = node
+    servicer.records = {CHAT: ["a", "b", "c"], f"{CHAT}-2": [], f"{CHAT}-3": ["d", "e"], f"{CHAT}-4": ["f"]}
+    servicer.buckets_max = 4
+    assert _ids(source) == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_a_node_that_is_started_again_is_asked_for_the_same_page(
+    node: tuple[Node, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is there once: nothing of a page that was not answered is taken, and none is left out."""
+    monkeypatch.setattr(export_source, "ASK_AGAIN_S", 0)
+    servicer, source = node
+    servicer.records = {CHAT: ["a", "b", "c", "d", "e"]}
+    servicer.away = Counter({"2": 3, "4": 1})
+    assert _ids(source) == ["a", "b", "c", "d", "e"]
+    assert servicer.away.total() == 0
+
+
+def test_a_node_that_stays_away_is_not_waited_for_for_ever(
+    node: tuple[Node, Source], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that has not answered yet is not waited for at all."""
+    servicer, source = node
+    servicer.records = {CHAT: ["a", "b", "c"]}
+    servicer.away = Counter({"": 1})
+    with pytest.raises(typer.Exit):
+        _ids(source)
+    assert len(servicer.asked) == 1
+    monkeypatch.setattr(export_source, "AWAY_MAX_S", 0)
+    servicer.away = Counter({"2": 1})
+    with pytest.raises(typer.Exit):
+        _ids(source)
+    assert "cannot be reached" in capsys.readouterr().err
 
 
 def test_days_that_are_not_kept_any_more_are_refused_with_what_is(
