@@ -16,7 +16,7 @@ from tallygate._server.database.engine import create_engine
 SPAN_US: Final = 12 * 3_600_000_000
 """Time over which the records of each service are spread, evenly."""
 
-_ROWS_MAX: Final = 20_000
+_ROWS_MAX: Final = 5_000
 """Number of rows of a statement, which may take 10 s on PostgreSQL."""
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 3_600_000_000
