@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # LiteLLM 1.108.7: a hook that a callback's class inherits is never called, and nothing says so; a limit of fewer than 16
 # tokens of a response is sent as 16; a stream that says the same a hundred times is broken off as an error; the proxy asks
-# a model for /queue/chat/completions, for runs of assistants, and for GET /health with any user's key, without asking any
-# hook before.
+# a model for /queue/chat/completions, for runs of assistants, for GET /health with any user's key, and for /usage/ai/chat of
+# its console, without asking any hook before.
 # Seen on Linux with Python 3.11. Fails if any of that is no longer so.
 set -euo pipefail
 work=$(mktemp -d)
@@ -12,6 +12,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" && LITELLM_LOCAL_MODEL_COST_MAP=True "$work/venv/bin/python" - <<'PYTHON'
 import asyncio
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -141,5 +142,12 @@ Counting.calls = 0
 status = client.get("/health").status_code
 expect("/health with a user's key: status, tokens asked of the model, and calls of the hook", (200, [16], 0),
        (status, [body["max_tokens"] for body in sent], Counting.calls))
+users.user_role = LitellmUserRoles.PROXY_ADMIN
+os.environ.update(OPENAI_BASE_URL=where["api_base"], OPENAI_API_KEY=where["api_key"])
+sent.clear()
+Counting.calls = 0
+answer = client.post("/usage/ai/chat", json={"model": "openai/m", "messages": chat["messages"]})
+expect("/usage/ai/chat with an admin's key: status, requests to the model, and calls of the hook", (200, 1, 0),
+       (answer.status_code, len(sent), Counting.calls))
 server.shutdown()
 PYTHON

@@ -28,7 +28,7 @@ from tests.harness.programs.programs import Pair
 if not LITELLM.exists():
     pytest.skip("LiteLLM is not there: run `make test-litellm`", allow_module_level=True)
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.hang_limit(1_200)]
 
 REQUESTS = 500
 AT_ONCE = 25
@@ -222,6 +222,8 @@ async def test_refusals_are_what_clients_understand(served: Served) -> None:
             ("/queue/chat/completions", "TALLYGATE_ROUTES"),
             ("/v1/rag/query", "TALLYGATE_ROUTES"),
             ("/v1/threads/thread_1/runs", "TALLYGATE_ROUTES"),
+            ("/health/test_connection", "TALLYGATE_ROUTES"),
+            ("/policy/templates/suggest", "TALLYGATE_ROUTES"),
         ):
             body = {"model": "llama", "query": "?", "documents": ["a"], "messages": [], "extra_body": {"n": 9}}
             with pytest.raises(openai.APIStatusError, match=said):

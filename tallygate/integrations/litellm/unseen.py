@@ -10,15 +10,24 @@ from tallygate.integrations.routes import Routes, Use
 
 UNSEEN: Final = (
     ("GET", "/health"),
+    ("POST", "/auto_router/shadow_eval/start"),
+    ("POST", "/auto_router/test_routing"),
+    ("POST", "/health/test_connection"),
+    ("POST", "/policy/templates/enrich"),
+    ("POST", "/policy/templates/enrich/stream"),
+    ("POST", "/policy/templates/suggest"),
     ("POST", "/queue/chat/completions"),
     ("POST", "/rag/ingest"),
     ("POST", "/rag/query"),
     ("POST", "/threads/{thread_id}/runs"),
+    ("POST", "/usage/ai/chat"),
     ("POST", "/v1/rag/ingest"),
     ("POST", "/v1/rag/query"),
     ("POST", "/v1/threads/{thread_id}/runs"),
 )
-"""Methods and paths of these routes in LiteLLM 1.108.7. `/health` asks each model that the caller's key opens."""
+"""Methods and paths of these routes in LiteLLM 1.108.7, those for its admins alone among them.
+
+`/health` asks each model that the caller's key opens."""
 
 
 class _Refusal:

@@ -19,8 +19,8 @@ from tests.harness.ports import held_port
 ROOT: Final = Path(__file__).parents[3]
 LITELLM: Final = ROOT / ".venv/litellm/bin/litellm"
 CONFIG: Final = ROOT / "deploy/litellm/config.yaml"
-START_S: Final = 280
-"""Maximum time until it serves: it imports for half a minute of processor time."""
+START_S: Final = 1_100
+"""Maximum time until it serves: each of its processes imports for half a minute of processor time."""
 USERS: Final = """
 from litellm.proxy._types import UserAPIKeyAuth
 
