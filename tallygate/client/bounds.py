@@ -88,8 +88,8 @@ def _texts(state: RequestState) -> Iterable[tuple[str, str, int]]:
 
 
 def _exceeds(text: str, bytes_max: int) -> bool:
-    if len(text) > bytes_max:
-        return True
+    if len(text) > bytes_max or text.isascii():
+        return len(text) > bytes_max
     try:
         return len(text.encode()) > bytes_max
     except UnicodeEncodeError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 from collections import Counter
@@ -205,7 +204,7 @@ class MeteringMiddleware:
             return errors.bad_request(error.message, error.param)
         try:
             found = self.find_service(api_key, parsed.model)
-            service = await found if inspect.isawaitable(found) else found
+            service = found if isinstance(found, str) else await found
         except UnknownKeyError:
             return errors.unknown_key()
         except UnknownModelError:

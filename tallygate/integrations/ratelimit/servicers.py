@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -180,7 +179,7 @@ class RateLimitServicers:
             return named.service
         try:
             found = self._find_service(named.api_key, named.model)
-            return await found if inspect.isawaitable(found) else found
+            return found if isinstance(found, str) else await found
         except UnknownKeyError:
             raise RefusedError("CREDENTIAL_INVALID", errors.unknown_key()) from None
         except UnknownModelError:
