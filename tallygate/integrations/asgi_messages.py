@@ -65,5 +65,7 @@ async def until_gone(work: Coroutine[object, object, None], receive: Receive) ->
 
 
 async def _listen(receive: Receive) -> None:
+    # The work goes first, with what it sends: listening takes as long as half of that.
+    await asyncio.sleep(0)
     while (await receive())["type"] != "http.disconnect":
         pass
