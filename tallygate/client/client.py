@@ -257,7 +257,7 @@ class MeteringClient:
     async def _hang_up(self) -> None:
         session = self._session
         unwatch(session)
-        session.allowance.close()
+        session.close()
         session.unusable = _NOT_STARTED
         if self._task is not None:
             task, self._task = self._task, None

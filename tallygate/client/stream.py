@@ -110,7 +110,11 @@ class MeterStream:
     async def _write(self, call: _Call) -> None:
         try:
             while True:
+                # What is reported from here on is due after this message, and so is what has no room in it.
+                self._session.write_is_due.clear()
                 message = self._outbox.take(self._session.monotonic_ns())
+                if len(self._outbox):
+                    self._session.write_is_due.set()
                 if message is None:
                     message = self._outbox.heartbeat(self._session.monotonic_ns())
                 if len(self._outbox) <= REPORTS_PER_MESSAGE_MAX:
@@ -123,11 +127,10 @@ class MeterStream:
 
     async def _pause(self) -> None:
         """Waits until there is something to report, at most until the next heartbeat is due."""
-        write_is_due = self._session.write_is_due
-        write_is_due.clear()
+        write_is_due, columns = self._session.write_is_due, self._outbox.columns
         # From here on a mark wakes this writer; those before it are seen below.
-        self._outbox.columns.is_woken = False
-        if len(self._outbox):
+        columns.is_woken = False
+        if write_is_due.is_set() or columns.marked:
             # The reports of all tasks that are ready to run now get into this message too.
             await asyncio.sleep(0)
             return

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tallygate.client import Forked, MeteredRequest, MeteringClient, MeteringError, Overloaded, Usage, fork
+from tallygate.client.session import FINISH_WITHIN_S
 from tallygate.client.settings import parse_addresses
 from tests.harness.client.session_harness import SERVICE, SETTINGS, Desk
 
@@ -30,6 +31,23 @@ def test_nothing_is_counted_after_the_finish() -> None:
         request.output()
     with pytest.raises(ValueError, match="was finished before"):
         request.finish()
+
+
+def test_a_finish_leaves_with_what_is_reported_next() -> None:
+    """One message has both; where nothing else is reported, it leaves by itself a moment later."""
+    desk = Desk()
+    request = desk.granted(100)
+    due = desk.session.write_is_due
+    due.clear()
+    request.finish()
+    assert not due.is_set()
+    desk.state(2)
+    assert due.is_set()
+    assert [report.request_id for report in desk.said()] == ["r1", "r2"]
+    due.clear()
+    (alarm,) = [alarm for alarm in desk.alarms if alarm.due_s == FINISH_WITHIN_S]
+    alarm.call()
+    assert due.is_set()
 
 
 @pytest.mark.parametrize(("tokens", "reasoning"), [(-1, 0), (1, -1)])
