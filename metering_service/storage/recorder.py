@@ -1,9 +1,9 @@
 """The writing half of the metering database."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, exists, false, or_, select
+from sqlalchemy import ColumnElement, false, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.key_ring import ResumeKey
@@ -11,12 +11,14 @@ from metering_service.domain.records import CommitBatch, EpochMark, LeaseRecord,
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
 from metering_service.storage.fenced_commit import Writer, writer_for
+from metering_service.storage.left_open import REGISTRATION, has_open_text, unsettled_text
 from metering_service.storage.request_lookup import bookings_text, named, values, wanted
 from metering_service.storage.resume_keys import add_key, read_keys
 from metering_service.storage.rows import lease_of, request_of, with_counts
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, rechecks, requests, services
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import quick_reads, read_only
+from tallygate._server.database.quick_reads import Rows
 from tallygate._server.database.upsert import dialect_insert
 
 _DATABASE_ID: Final = "database_id"
@@ -38,6 +40,8 @@ class SqlRecorder:
         # Built once: building one takes longer than the database takes to answer it.
         self._of_names = with_counts(wanted(engine.dialect))
         self._bookings = bookings_text(engine.dialect)
+        self._unsettled = unsettled_text(engine.dialect)
+        self._has_open = has_open_text(engine.dialect)
 
     async def close(self) -> None:
         """Let go of what this one has open by itself; the engine is its owner's to dispose of."""
@@ -66,15 +70,15 @@ class SqlRecorder:
 
     async def registration(self, node: str) -> Registration | None:
         """Read the node's row; None if there is none."""
-        found = await self._registrations(nodes.c.node == node)
-        return found[0] if found else None
+        query = select(*REGISTRATION).where(nodes.c.node == node)
+        async with database_answers(self._engine), read_only(self._engine) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else Registration(*row)
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
         """Find all other nodes that have open requests or leases on record, or rechecks to take."""
-        has_request = exists().where(requests.c.node == nodes.c.node, IS_OPEN)
-        has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
-        has_recheck = exists().where(rechecks.c.node == nodes.c.node)
-        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease, has_recheck))
+        async with database_answers(self._engine):
+            return [Registration(*row) for row in await self._read_quickly(self._unsettled, but)]
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """Begin the lost node's next epoch; None where another one began, or where `idle` and it committed since."""
@@ -87,11 +91,6 @@ class SqlRecorder:
     async def history(self, node: str) -> list[EpochMark]:
         """Read how far past epochs got: the node's own, and of others the last answered exchange."""
         return await history_of(self._engine, node)
-
-    async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
-        query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder, nodes.c.closed_below_epoch)
-        async with database_answers(self._engine), read_only(self._engine) as connection:
-            return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
         """Write a batch as one transaction; services that were not seen before are entered with it."""
@@ -107,6 +106,11 @@ class SqlRecorder:
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """Find the OPEN records of this node's earlier epochs."""
+        # Asked all the time, and hardly ever is there one: records themselves cost much more to ask for.
+        async with database_answers(self._engine):
+            ((is_any_open,),) = await self._read_quickly(self._has_open, node, below_epoch)
+        if not is_any_open:
+            return []
         return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
     async def open_rechecks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
@@ -164,6 +168,9 @@ class SqlRecorder:
         )
         async with database_answers(self._engine), read_only(self._engine) as connection:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def _read_quickly(self, query: str, *values: Any) -> Rows:
+        return await quick_reads(self._engine).found(query, values)
 
     async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
         query = with_counts().where(*conditions).order_by(*requests.primary_key)

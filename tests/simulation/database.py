@@ -11,8 +11,10 @@ from typing import Any, Self
 from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, make_url
 
 from metering_service.domain.records import CommitBatch
+from metering_service.storage import SqlRecorder
 from metering_service.storage.fenced_commit import KeptFinishes, Names, SqliteWriter
 from tallygate._server.database import engine as product
+from tallygate._server.database.quick_reads import Rows
 from tallygate._server.outage import Outage
 
 URL = "sqlite://"
@@ -145,6 +147,19 @@ class SimulatedDatabase:
         """Free the memory."""
         self._real.dispose()
         self.raw.close()
+
+
+class InlineRecorder(SqlRecorder):
+    """The real one, whose quick reads are done at once, on the one connection that there is."""
+
+    def __init__(self, database: SimulatedDatabase, new_id: Callable[[], str]) -> None:
+        super().__init__(database.engine, new_id, database.writer)
+        self._database = database
+
+    async def _read_quickly(self, query: str, *values: Any) -> Rows:
+        found = self._database.raw.execute(query, values).fetchall()
+        self._database.on_commit()
+        return found
 
 
 class InlineWriter(SqliteWriter):

@@ -15,7 +15,7 @@ from metering_service.api.errors import translate as metering_failure
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
-from metering_service.storage import SqlPurgeStore, SqlRecorder
+from metering_service.storage import SqlPurgeStore
 from metering_service.takeover import Caretaking
 from metering_service.usecases.lookups.lookups import together
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
@@ -29,6 +29,7 @@ from tallygate._server.grpc.refusals import counting
 from tests.simulation.admissions import ToldByControl
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.credentials import KNOWN_BY_CONTROL
+from tests.simulation.database import InlineRecorder
 from tests.simulation.gatherings import gather
 from tests.simulation.loop import Party
 from tests.simulation.network import Server, ServerContext, StreamCall
@@ -111,7 +112,7 @@ class MeteringProcess:
 
     async def _main(self) -> None:
         world = self.world
-        recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
+        recorder = InlineRecorder(world.metering, world.new_id)
         storage = MeteringDatabase(recorder, world.metering_disk, self.party)
         common: Any = {"clock": self.clock, "new_id": world.new_id, "settings": NodeSettings()}
         try:

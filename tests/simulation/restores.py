@@ -9,8 +9,9 @@ from grpc.aio import AioRpcError
 from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
-from metering_service.storage import SqlRecorder, SqlRecoveryStore
+from metering_service.storage import SqlRecoveryStore
 from tallygate.cli.recovery_steps import Stubs, recover
+from tests.simulation.database import InlineRecorder
 from tests.simulation.loop import Party
 from tests.simulation.ports import MeteringDatabase
 
@@ -85,7 +86,7 @@ async def _recover(world: "World") -> None:
     """People take their time, and repeat what fails."""
     await asyncio.sleep(world.chance.uniform(0.0, 8.0))
     party = Party("recovery")
-    recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
+    recorder = InlineRecorder(world.metering, world.new_id)
     store: Any = MeteringDatabase(SqlRecoveryStore(world.metering.engine, recorder), world.metering_disk, party)
     metering = RecoveryServicer(store, world.new_id)
     stubs = Stubs(
