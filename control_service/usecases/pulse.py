@@ -56,6 +56,16 @@ class Pulse:
             self._latest = glance
         return self._latest
 
+    async def look_lately(self, age_max_ns: int) -> Glance:
+        """As `look`; but what another look has found no longer ago than that will do, also where only a query tells.
+
+        Raises:
+            StorageUnavailableError: the database fails.
+        """
+        if self._latest is not None and self._clock.monotonic_ns() - self._glanced_ns < age_max_ns:
+            return self._latest
+        return await self.look()
+
     async def wait(self, seconds: float) -> None:
         """Waits until a look finds another moment at which something is due, or so long at most. One may wait."""
         try:

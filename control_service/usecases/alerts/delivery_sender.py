@@ -24,6 +24,8 @@ from tallygate._server.clock import Clock
 
 TICK_S = 0.2
 """Interval between two looks at what is due."""
+GLANCE_AGE_MAX_NS: Final = 150_000_000
+"""Maximum age of a glance that will do for it: the feed of configurations takes one every 0.1 s."""
 RECEIVERS_MAX: Final = 64
 """Maximum number of webhooks that one process sends to at the same time."""
 TURN_MAX: Final = 10
@@ -61,7 +63,7 @@ class DeliverySender:
         try:
             while True:
                 try:
-                    first_us = (await self._pulse.look()).first_delivery_us
+                    first_us = (await self._pulse.look_lately(GLANCE_AGE_MAX_NS)).first_delivery_us
                     if first_us is not None and first_us <= self._clock.now_us():
                         await self.tick()
                 except StorageUnavailableError:

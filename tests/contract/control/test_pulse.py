@@ -113,6 +113,20 @@ async def test_what_nobody_changed_is_read_only_to_see_that_it_can_be(kit: Kit, 
     assert (await pulse.look()).config_version > first.config_version
 
 
+async def test_what_another_look_has_found_lately_will_do(kit: Kit, resting: Kit) -> None:
+    """So that who need not know at once asks no database that is asked all the time anyway."""
+    database, pulse = counted(resting), Pulse(resting.database, resting.clock)
+    age_max_ns = 150_000_000
+    first = await pulse.look_lately(age_max_ns)
+    database.glances = 0
+    await kit.service(postpaid=True)
+    resting.clock.advance(us=age_max_ns // 1_000 - 1)
+    assert await pulse.look_lately(age_max_ns) is first
+    assert database.glances == 0
+    resting.clock.advance(us=1)
+    assert (await pulse.look_lately(age_max_ns)).config_version > first.config_version
+
+
 async def test_a_commit_of_another_process_is_told_by_the_next_turn(kit: Kit, resting: Kit) -> None:
     """A configuration, and a recall, which is told once."""
     service = await kit.service(postpaid=True)
