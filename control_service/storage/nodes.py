@@ -76,7 +76,10 @@ class NodeRows(Nodes):
 
     @override
     async def acknowledge(self, acknowledged: Mapping[tuple[str, int], int], now_us: int) -> frozenset[tuple[str, int]]:
-        await self.lock_all({name for name, _ in acknowledged})
+        names = {name for name, _ in acknowledged}
+        if len(names) > 1:
+            # In their order; one alone is locked by the update.
+            await self.lock_all(names)
         dialect = self._connection.dialect.name
         given_rows = parameters(dialect, _ACKNOWLEDGED, [(*epoch, version) for epoch, version in acknowledged.items()])
         known = await self._connection.execute(_acknowledge(dialect), given_rows | {"now_us": now_us})
