@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import typer
 
@@ -10,11 +11,16 @@ from tallygate._settings_file import adopt_settings_file
 from tallygate.cli.on_demand import CommandsOnDemand
 from tallygate.cli.security import security_options
 
+WIDTH: Final = 120
+"""Maximum width of a line of help; a narrower terminal has narrower lines."""
+
 app = typer.Typer(
     cls=CommandsOnDemand,
     help="Token metering and admission control for LLM inference fleets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cut the names of variables where a terminal is narrow, and take twice the time
+    context_settings={"max_content_width": WIDTH},
 )
 app.callback()(security_options)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -60,6 +59,8 @@ err = _console(stderr=True)
 
 def print_json(message: Message) -> None:
     """A message as protobuf JSON, fields named as in the contract, zeros included."""
+    from google.protobuf.json_format import MessageToJson  # noqa: PLC0415  # only where it is asked for
+
     text = MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     print(text)
 

@@ -72,5 +72,5 @@ def test_a_price_of_nothing_is_asked_about(prices: tuple[str, ...]) -> None:
     said = typed("model", "publish-price", "llama", "--input", given, "--output", taken, *further)
     assert (said.status, said.err.splitlines()[0].replace(": ", ":")) == (
         1,
-        "Give tokens of models/llama away for nothing, at a price of 0? [y/N]:Aborted.",
+        "Give tokens of models/llama away for nothing, at a price of 0? [y/N]:Aborted!",
     )

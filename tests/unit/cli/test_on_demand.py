@@ -31,7 +31,9 @@ def test_help_lists_every_command() -> None:
 @pytest.mark.parametrize(
     ("arguments", "unused"),
     [
-        (["--help"], ["grpc", "tallygate.cli.rpc", "cryptography"]),
+        (["--help"], ["grpc", "tallygate.cli.rpc", "cryptography", "pydantic", "rich"]),
+        (["service", "show", "acme/chat", "--control", "nowhere"], ["pydantic", "google.protobuf.json_format"]),
+        (["service", "list", "--status", "running", "--control", "nowhere"], ["pydantic"]),
         (["account", "--help"], ["cryptography", "tallygate.client", "tallygate.replay", "tallygate.cli.models"]),
         (["control", "serve", "--help"], ["grpc", "google.protobuf"]),
     ],
