@@ -21,6 +21,7 @@ from benchmarks.builds import Build, older
 from benchmarks.cases import (
     access,
     ceiling,
+    cli,
     client,
     console,
     control,
@@ -57,6 +58,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "leases": leases.run,
     "control": control.run,
     "client": client.run,
+    "cli": cli.run,
     "peers": peers.run,
     "proxy": proxy.run,
     "access": access.run,

@@ -1,6 +1,7 @@
 """Processor time and memory of a program and its children, and of this process."""
 
 import contextlib
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,3 +66,9 @@ def peak_bytes(pid: int) -> int:
     except OSError:
         return int(psutil.Process(pid).memory_info().rss)
     return next(int(line.split()[1]) * 1_024 for line in lines if line.startswith("VmHWM"))
+
+
+def children_s() -> float:
+    """Seconds of processor of all programs that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

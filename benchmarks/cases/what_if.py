@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
+from benchmarks.processor import children_s
 from tallygate.replay.synthetic import synthesize
 
 REQUESTS: Final = 9_000
@@ -51,10 +51,10 @@ async def run(bench: Bench) -> None:
     task = bench.progress.add_task(f"what-if: {name}", total=bench.plan.rounds)
     passed_s, used_s = [], []
     for _ in range(bench.plan.rounds):
-        began_s, used_before_s = time.perf_counter(), _children_s()
+        began_s, used_before_s = time.perf_counter(), children_s()
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
         passed_s.append(time.perf_counter() - began_s)
-        used_s.append(_children_s() - used_before_s)
+        used_s.append(children_s() - used_before_s)
         if done.returncode or len(json.loads(done.stdout)["outcomes"]) != len(SETTINGS):
             raise RuntimeError(f"what-if failed: {done.stderr[-500:]}")
         bench.progress.advance(task)
@@ -84,9 +84,3 @@ def _command(directory: Path, count: int) -> list[str]:
         settings.write_text(text.format(**facts) + PRICES)
         command += ["--settings", str(settings)]
     return command
-
-
-def _children_s() -> float:
-    """Seconds of processor of all programs that were started here and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
