@@ -57,15 +57,21 @@ def load(name: str) -> Any:
 
 def _group(name: str, app: typer.Typer) -> Any:
     """A group, each of whose commands is made when it is first asked for: that takes some milliseconds each."""
-    infos = {info.name or get_command_name(info.callback.__name__): info for info in app.registered_commands}
-    return _Group(
+    infos = {_name(info): info for info in app.registered_commands}
+    group = _Group(
         name=name,
         help=app.info.help,
         short_help=app.info.help,
-        commands=_Commands(infos, lambda one: _command(infos[one])),
         no_args_is_help=app.info.no_args_is_help,
         rich_markup_mode=None,
     )
+    group.commands = _Commands(infos, lambda one: _command(infos[one]))
+    return group
+
+
+def _name(info: CommandInfo) -> str:
+    assert info.callback is not None
+    return info.name or get_command_name(info.callback.__name__)
 
 
 def _command(info: CommandInfo) -> Any:
