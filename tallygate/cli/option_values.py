@@ -1,13 +1,16 @@
 """Values of options and arguments, without the library that typer checks them by where they need no check.
 
-typer converts each value by pydantic, whose import takes more than a third of a command that makes one call. What is no
-text to be judged, or goes to a function of this folder, is converted here; the rest is left to typer.
+typer converts each value by pydantic, whose import takes more than a third of a command that makes one call, and whose
+words for mistakes are for programmers. Texts, whole numbers, choices, and what goes to a function of this folder are
+converted here; the rest is left to typer.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Any, Final, get_args, get_origin
+
+import typer
 
 _LEFT_TO_TYPER: Final = object()
 
@@ -43,15 +46,32 @@ class _Conversion:
             return self._info.parser(value)
         if self._kind is str and isinstance(value, str):
             return value
-        if self._kind is int and isinstance(value, str) and value.isascii() and value.isdigit():
-            return self._in_range(int(value))
-        if self._kind is int and isinstance(value, int):
-            return self._in_range(value)
+        if self._kind is int and not isinstance(value, bool):
+            return self._number(value)
         if isinstance(self._kind, type) and issubclass(self._kind, Enum):
-            return next((one for one in self._kind if value in (one, one.value)), _LEFT_TO_TYPER)
+            return _member(self._kind, value)
         return _LEFT_TO_TYPER
 
-    def _in_range(self, number: int) -> Any:
+    def _number(self, value: Any) -> int:
+        try:
+            number = int(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"{value!r} is no whole number") from error
         low, high = self._info.min, self._info.max
-        is_within = (low is None or number >= low) and (high is None or number <= high)
-        return number if is_within else _LEFT_TO_TYPER
+        if low is not None and number < low:
+            raise typer.BadParameter(f"{number} is too low: the least is {low}")
+        if high is not None and number > high:
+            raise typer.BadParameter(f"{number} is too high: the most is {high}")
+        return number
+
+
+def _member(kind: type[Enum], value: Any) -> Enum:
+    """What is meant: answers and the contract write NOT_ENABLED where options write not-enabled."""
+    for one in kind:
+        if value is one or _plain(one.value) == _plain(value):
+            return one
+    raise typer.BadParameter(f"{value!r} is not one of {', '.join(str(one.value) for one in kind)}")
+
+
+def _plain(value: object) -> str:
+    return str(value).lower().replace("_", "-")

@@ -57,10 +57,6 @@ def outcome(words: str, *, converted_here: bool) -> object:
         ("acme", {"SEVERAL": "one two", "FLAG": "yes"}),
         ("acme", {"FLAG": ""}),
         ("acme --flag", {"FLAG": "0"}),
-        ("acme --days 31", {}),
-        ("acme --days -1", {}),
-        ("acme --days soon", {}),
-        ("acme --colour red", {}),
         ("acme --also a/b", {}),
         ("a/b", {}),
         ("", {}),
@@ -72,6 +68,27 @@ def test_values_are_those_of_typer(words: str, variables: dict[str, str], monkey
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert outcome(words, converted_here=True) == outcome(words, converted_here=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("acme --days 31", "31 is too high: the most is 30"),
+        ("acme --days -1", "-1 is too low: the least is 0"),
+        ("acme --days soon", "'soon' is no whole number"),
+        ("acme --colour red", "'red' is not one of light-red, blue"),
+    ],
+)
+def test_a_mistake_is_said_in_plain_words(words: str, said: str) -> None:
+    """And where it was made."""
+    assert outcome(words, converted_here=True) == f"Invalid value for '{words.split()[1]}': {said}"
+
+
+@pytest.mark.parametrize("written", ["light-red", "LIGHT_RED", "Light-Red"])
+def test_choices_are_taken_as_answers_write_them(written: str) -> None:
+    """A status is copied from an answer."""
+    found: Any = outcome(f"acme --colour {written}", converted_here=True)
+    assert found["colour"] is Colour.light_red
 
 
 def test_a_parameter_that_converts_otherwise_is_left_alone() -> None:
