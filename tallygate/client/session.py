@@ -141,9 +141,17 @@ class Session:
         self.outbox.queue(state)
         self.write_is_due.set()
 
+    def begin_message(self) -> None:
+        """A message is made now, with all that waits: what is reported from here on is due after it."""
+        self.write_is_due.clear()
+        self._forget_timer()
+
     def close(self) -> None:
         """Stops all timers."""
         self.allowance.close()
+        self._forget_timer()
+
+    def _forget_timer(self) -> None:
         if self._finishes_leave is not None:
             self._finishes_leave.cancel()
             self._finishes_leave = None

@@ -110,10 +110,10 @@ class MeterStream:
     async def _write(self, call: _Call) -> None:
         try:
             while True:
-                # What is reported from here on is due after this message, and so is what has no room in it.
-                self._session.write_is_due.clear()
+                self._session.begin_message()
                 message = self._outbox.take(self._session.monotonic_ns())
                 if len(self._outbox):
+                    # What has no room in this message is due after it.
                     self._session.write_is_due.set()
                 if message is None:
                     message = self._outbox.heartbeat(self._session.monotonic_ns())

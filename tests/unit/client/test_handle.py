@@ -50,6 +50,23 @@ def test_a_finish_leaves_with_what_is_reported_next() -> None:
     assert due.is_set()
 
 
+def test_a_finish_that_has_left_is_not_due_again() -> None:
+    """Its alarm would make an empty message, or hurry the next finish, which has all of its time."""
+    desk = Desk()
+    running = [desk.granted(100, number) for number in (1, 2)]
+    running[0].finish()
+    desk.state(3)
+    desk.session.begin_message()
+    assert [report.request_id for report in desk.said()] == ["r1", "r3"]
+    due = desk.session.write_is_due
+    desk.pass_time(FINISH_WITHIN_S * 0.8)
+    running[1].finish()
+    desk.pass_time(FINISH_WITHIN_S * 0.8)
+    assert not due.is_set()
+    desk.pass_time(FINISH_WITHIN_S * 0.4)
+    assert due.is_set()
+
+
 @pytest.mark.parametrize(("tokens", "reasoning"), [(-1, 0), (1, -1)])
 def test_counts_only_grow(tokens: int, reasoning: int) -> None:
     """A negative count is a mistake, and changes nothing."""
