@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
+import httpx2
 import openai
 import uvicorn
 
@@ -50,10 +51,20 @@ class Serving:
     url: str
 
     def client(self, api_key: str = "sk-acme", *, max_retries: int = RETRIES_MAX) -> openai.AsyncOpenAI:
-        """A client that repeats what is refused for now, as the answer tells it to."""
+        """A client that repeats what is refused for now, as the answer tells it to, and no failure of the server."""
         return openai.AsyncOpenAI(
-            base_url=f"{self.url}/v1", api_key=api_key, max_retries=max_retries, timeout=PATIENCE_S
+            base_url=f"{self.url}/v1",
+            api_key=api_key,
+            max_retries=max_retries,
+            timeout=PATIENCE_S,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_let_failures_show]}),
         )
+
+
+async def _let_failures_show(response: httpx2.Response) -> None:
+    """Nothing is refused with a 500: what raised it once is not to be hidden by a second try."""
+    if response.status_code == httpx2.codes.INTERNAL_SERVER_ERROR:
+        response.headers["x-should-retry"] = "false"
 
 
 @asynccontextmanager
