@@ -24,6 +24,8 @@ from tallygate.cli.security import control_of_context, current_security, meterin
 _ADDRESS: Final = re.compile(r":[0-9]{1,5}\Z|\A(?:unix|dns|ipv4|ipv6|xds):")
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
+RECONNECT_MS: Final = 1_000
+"""Maximum pause between two attempts to connect, which gRPC's own would let grow to two minutes."""
 LOCAL_CONTROL = f"127.0.0.1:{CONTROL_PORT}"
 LOCAL_METERING = f"127.0.0.1:{METERING_PORT}"
 
@@ -91,7 +93,7 @@ def metering_channel(address: str) -> Iterator[grpc.Channel]:
 
 @contextmanager
 def _channel(address: str, option: str, whom: str) -> Iterator[grpc.Channel]:
-    with channels_to(address).open(address) as channel:
+    with channels_to(address).open(address, [("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]) as channel:
         try:
             yield channel
         except grpc.RpcError as error:

@@ -19,8 +19,9 @@ from typing_extensions import override
 from metering_service.api.usage_request import decode_usage_query
 from metering_service.domain.resolution import Resolution
 from tallygate._access.rights import SEES_ALL
+from tallygate._channel import Channels
 from tallygate.cli import export_source
-from tallygate.cli.export_source import Source, Span
+from tallygate.cli.export_source import AWAY_MAX_S, Source, Span
 from tallygate.cli.usage_export import app
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1 import usage_service_pb2 as pb
@@ -156,6 +157,24 @@ def test_a_node_that_is_started_again_is_asked_for_the_same_page(
     servicer.away = Counter({"2": 3, "4": 1})
     assert _ids(source) == ["a", "b", "c", "d", "e"]
     assert servicer.away.total() == 0
+
+
+def test_a_node_that_is_back_is_found_before_it_is_given_up(
+    node: tuple[Node, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself a channel pauses for longer with each attempt: after 43 s the next one is at 70 s."""
+    opened: list[dict[str, object]] = []
+    opens = Channels.open
+
+    def noted(self: Channels, address: str, options: Any = ()) -> grpc.Channel:
+        opened.append(dict(options))
+        return opens(self, address, options)
+
+    monkeypatch.setattr(Channels, "open", noted)
+    assert _ids(node[1]) == []
+    pauses_ms = [options.get("grpc.max_reconnect_backoff_ms") for options in opened]
+    assert pauses_ms
+    assert all(isinstance(pause_ms, int) and pause_ms <= AWAY_MAX_S * 1_000 / 10 for pause_ms in pauses_ms)
 
 
 def test_a_node_that_stays_away_is_not_waited_for_for_ever(
