@@ -158,7 +158,8 @@ class _Program:
     async def run_epoch(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailableError."""
         name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
-        storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control, self._channels)
+        storage = SqlRecorder(self._engine, new_id)
+        connect = connect_to(self._settings.control, self._channels, node=name)
         epoch = await storage.register_node(name, self._holder)
         keys = ResumeKeys(storage, clock, partial(secrets.token_bytes, SECRET_BYTES))
         await keys.read()

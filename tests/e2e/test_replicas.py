@@ -63,7 +63,7 @@ async def test_a_node_goes_on_with_another_replica(pair: Pair) -> None:
     """Its replica is killed, and a little later the other one: what it needs it gets from whoever is there."""
     await enable(pair)
     other = await pair.start_control(name="control-2")
-    both = f"{other.address},{pair.control.address}"
+    both = f"{pair.control.address},{other.address}"  # A node of this name begins with the second.
     node = await pair.start_node("node-2", control=both)
     costs = [await meter_one(node, "before")]
     await other.kill()
@@ -83,7 +83,7 @@ async def test_a_node_leaves_a_replica_that_is_frozen(pair: Pair) -> None:
     """It answers nothing and closes nothing; its silence is enough. Awake again, it does no harm."""
     await enable(pair)
     other = await pair.start_control(name="control-2")
-    node = await pair.start_node("node-2", control=f"{other.address},{pair.control.address}")
+    node = await pair.start_node("node-2", control=f"{pair.control.address},{other.address}")
     other.process.send_signal(signal.SIGSTOP)
     try:
         costs = [await meter_one(node, "meanwhile")]
@@ -100,7 +100,7 @@ async def test_all_may_be_restarted_in_any_order(pair: Pair) -> None:
     """Nodes and replicas come and go; at the end the balance is exact, and nothing is left on lease."""
     await enable(pair)
     other = await pair.start_control(name="control-2")
-    both = f"{pair.control.address},{other.address}"
+    both = f"{other.address},{pair.control.address}"
     node = await pair.start_node("node-2", control=both)
     costs = [await meter_one(node, "first")]
     await pair.control.stop()

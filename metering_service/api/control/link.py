@@ -177,12 +177,15 @@ class ControlLink:
     ) -> None:
         delay_s = RECONNECT_FIRST_S
         while True:
+            was_heard = False
             try:
                 async for message in self._messages(stub, node, keeper):
-                    delay_s = RECONNECT_FIRST_S
+                    delay_s, was_heard = RECONNECT_FIRST_S, True
                     self._take(message, node, keeper)
                     self.is_connected = True
                     self._outage.answered("configuration")
+                if was_heard:
+                    continue  # A replica that stops has said so: the next one is asked at once.
             except grpc.aio.AioRpcError as error:
                 if decode_failure(error).reason in FATAL_REASONS:
                     raise
@@ -358,6 +361,8 @@ class ControlLink:
             self.failed_exchanges += 1
             node.control_answers = False
             return False
+        finally:
+            self._exchange_number = request.exchange_number
         self._outage.answered("leases")
         node.control_answers = True
         self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
