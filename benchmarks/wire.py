@@ -109,6 +109,11 @@ class Segment:
         """Reports from that one on."""
         return self.tail.join(self.heads[at : at + count]) + self.tail
 
+    def pieces(self, size: int) -> "Iterator[Segment]":
+        """The same reports, so many at a time."""
+        for at in range(0, len(self.heads), size):
+            yield Segment(self.heads[at : at + size], self.tail, self.authorises)
+
 
 class Order:
     """Handles in the order in which their requests report. Those of one message are sorted, as columns have to be."""
