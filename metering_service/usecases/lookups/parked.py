@@ -29,6 +29,8 @@ from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Park
 
 NEVER_NS: Final = 1 << 63
 """Deadline that is never reached."""
+CROWD: Final = 64
+"""Number of services beyond which those that wait are decided on again when there is news, not as time goes by."""
 
 
 def retry(node: Node, service: ServiceState) -> None:
@@ -168,17 +170,21 @@ def expire(node: Node) -> None:
         service_choice.expire(node)
     if node.keys.unfollowed:
         follow_later(node)
-    now_ns = node.clock.monotonic_ns()
-    for service in list(node.waiting.values()):
+    now_ns, services = node.clock.monotonic_ns(), list(node.waiting.values())
+    for service in services:
+        awaits_look_up = any(waiter.awaits_look_up for waiter in service.waiters)
         if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
-            if any(waiter.awaits_look_up for waiter in service.waiters):
+            if awaits_look_up:
                 retry(node, service)
             continue
+        count = len(service.waiters)
         service.waiters = [
             waiter
             for waiter in list(service.waiters)
             if waiter.deadline_ns > now_ns or _waits_on(node, service, waiter)
         ]
+        if len(service.waiters) == count and len(services) > CROWD and not awaits_look_up:
+            continue
         retry(node, service)
         if not service.waiters:
             service.forget_needs()
