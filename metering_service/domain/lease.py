@@ -177,6 +177,11 @@ class Lease:
         demand.stated(now_ns)
         return statement
 
+    def next_look_ns(self, now_ns: int, *, idle: bool) -> int:
+        """When time alone may give it something to say, where a look has just found nothing; `idle` as there."""
+        look_ns = self.demand.next_look_ns(max(0, self.free), now_ns, idle=idle)
+        return min(look_ns, self.demand.last_change_ns + CLOSE_AFTER_NS) if self.is_spent else look_ns
+
     def answered(self, statement: LeaseStatement, answer: LeaseAnswer, asked_ns: int, now_ns: int) -> None:
         """Take in the answer to a statement."""
         self._last_statement = statement

@@ -36,6 +36,8 @@ PREFETCH_FACTOR: Final = SHARE
 """Number of grants of full size that are asked for ahead: a grant takes one part in so many of what is free."""
 RESERVE_INTERVAL_NS: Final = 1_000_000_000
 """Interval at which a reserve that is short is asked for: a pot that has nothing is not to be asked all the time."""
+LOOK_INTERVAL_NS: Final = 60_000_000_000
+"""Interval at which a lease is looked at to which nothing happens, and nothing is known to happen with time."""
 RESERVE_AFTER_RECALL_NS: Final = 10_000_000_000
 """Time for which a recalled reserve is not asked for: it would only be recalled again."""
 WANTED_MAX: Final = 10**17
@@ -223,6 +225,14 @@ class LeaseDemand:
             self._gave_back_ns = now_ns
             return max(0, free - self._ahead())
         return 0
+
+    def next_look_ns(self, free: int, now_ns: int, *, idle: bool) -> int:
+        """When time alone may make a statement worth while, where none was now; `free` and `idle` as for `surplus`."""
+        rests_ns = self.last_change_ns + self._rest_ns(idle=idle)
+        is_active = now_ns <= rests_ns and (self._is_scarce or self.is_empty(now_ns))
+        if is_active or self.needed or self.recalled or self._lets_go or free < self.reserve:
+            return now_ns
+        return rests_ns if now_ns <= rests_ns else now_ns + LOOK_INTERVAL_NS
 
     def _forget_load(self) -> None:
         """What is left of the burn would otherwise be asked for again at once."""

@@ -1,7 +1,7 @@
 """The state that all use cases of a metering node share: services, clock, write buffer, work outside."""
 
 from asyncio import Event
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -107,6 +107,8 @@ class Node:
         self.accounts = FollowedAccounts()
         self.keys = Keys(clock, settings, work, self.accounts)
         self.services: dict[str, ServiceState] = {}
+        self.service_round: deque[ServiceState] = deque()
+        """Those that housekeeping looks at next; some were forgotten meanwhile."""
         self.lease_index = LeaseIndex(new_id)
         self.limits = KnownLimits()
         self.unknown: OrderedDict[str, None] = OrderedDict()
@@ -138,6 +140,7 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
+            self.service_round.append(service)
             self.accounts.follow(account_of(name))
             self.work.subscribe(name)
             self.note_unknown(name)

@@ -1,6 +1,7 @@
 """The intake of configurations from the control service."""
 
 from dataclasses import replace
+from typing import Final
 
 from metering_service.domain.decision import deny
 from metering_service.domain.service import ServiceConfig, Status
@@ -8,6 +9,9 @@ from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.cutting import cut
 from metering_service.usecases.reports.key_check import ended
+
+VISITED_AT_ONCE: Final = 1_000
+"""Maximum number of services that one round of housekeeping looks at, to find those that are idle."""
 
 
 def take_config(node: Node, config: ServiceConfig) -> None:
@@ -27,6 +31,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
             version=config.version,
         )
     service.config = config
+    service.next_look_ns = 0
     node.tell_known(service.name)
     refusal = config.refusal()
     for request in list(service.open.values()):
@@ -47,8 +52,16 @@ def take_config(node: Node, config: ServiceConfig) -> None:
 
 
 def forget_idle(node: Node) -> None:
-    """Forget services that no report has named for long; the next report has control asked about them again."""
+    """Forget services that no report has named for long; the next report has control asked about them again.
+
+    Some of them at a time, each in its turn.
+    """
     since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
-    for name, service in list(node.services.items()):
+    for _ in range(min(VISITED_AT_ONCE, len(node.service_round))):
+        service = node.service_round.popleft()
+        if node.services.get(service.name) is not service:
+            continue
         if service.last_used_ns <= since_ns and service.is_empty:
-            node.forget(name)
+            node.forget(service.name)
+        else:
+            node.service_round.append(service)

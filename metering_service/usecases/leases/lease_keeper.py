@@ -1,8 +1,8 @@
 """The keeper of this node's leases: it reports them to the control service and takes in the answers."""
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Final
 
 from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
@@ -10,16 +10,15 @@ from metering_service.domain.lease_demand import WANTED_MAX
 from metering_service.domain.pot import LimitPotKey, PotKind
 from metering_service.domain.records import LeaseRecord
 from metering_service.domain.service import account_of
+from metering_service.usecases.leases.due_holders import DueHolders
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.lease_holder import LeaseHolder
 from metering_service.usecases.state.pot_state import PotState
 from metering_service.usecases.state.service_state import ServiceState
 
-VISITED_MIN = 256
-"""Minimum of services at rest whose leases one exchange goes through."""
-ROUND_EXCHANGES_MAX: Final = 32
-"""Maximum of exchanges in which the leases of all services at rest are gone through."""
+OF_OLD_MAX: Final = 1_000
+"""Maximum of leases of earlier epochs, closed ones and others each, that are stated at once: more than fit."""
 
 
 class LeaseKeeper:
@@ -30,7 +29,7 @@ class LeaseKeeper:
         self._inherited: dict[str, LeaseRecord] = {}
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
-        self._round: deque[LeaseHolder] = deque()
+        self._due = DueHolders(node)
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
         self.kept_until_ns = 0
@@ -80,12 +79,12 @@ class LeaseKeeper:
             retry(node, service)
 
     def statements(self) -> list[LeaseStatement]:
-        """What there is to say now."""
+        """What there is to say now, or as much of it as an exchange has room for; then `wants_more`."""
         index, now_ns = self._node.lease_index, self._node.clock.monotonic_ns()
-        statements = [_inherited(record, closing=True) for record in self._due_inherited()]
-        statements += [_inherited(record, closing=False) for record in self._adopted.values()]
+        statements = [_inherited(record, closing=True) for record in islice(self._due_inherited(), OF_OLD_MAX)]
+        statements += [_inherited(record, closing=False) for record in islice(self._adopted.values(), OF_OLD_MAX)]
         self._mark_recalled()
-        for holder in self._due():
+        for holder in self._due.next(now_ns):
             its = self._say(holder, now_ns)
             statements += its
             if its:
@@ -97,13 +96,16 @@ class LeaseKeeper:
                 self._forget(holder)
         return statements
 
-    def _due_inherited(self) -> list[LeaseRecord]:
+    def _due_inherited(self) -> Iterator[LeaseRecord]:
         """Leases of earlier epochs to close now: stand-ins last, once all else that those left is booked and closed.
 
         Control draws what they consumed from what is still open of earlier epochs, and no request may count on that.
         """
-        on_record = [record for record in self._inherited.values() if not record.is_stand_in]
-        return on_record if on_record or not self.recovered else list(self._inherited.values())
+        on_record = (record for record in self._inherited.values() if not record.is_stand_in)
+        first = next(on_record, None)
+        if first is not None:
+            return chain((first,), on_record)
+        return iter(self._inherited.values() if self.recovered else ())
 
     def _forget(self, holder: LeaseHolder) -> None:
         index = self._node.lease_index
@@ -121,19 +123,6 @@ class LeaseKeeper:
                 index.moved[holder.name] = holder
         index.recalled.clear()
 
-    def _due(self) -> list[LeaseHolder]:
-        """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
-        leased = self._node.lease_index.holders
-        due = dict.fromkeys(self._node.lease_index.moved.values())
-        if len(leased) <= VISITED_MIN:
-            self._round.clear()
-            due |= dict.fromkeys(leased.values())
-        else:
-            self._round = self._round or deque(leased.values())
-            count = min(max(VISITED_MIN, len(leased) // ROUND_EXCHANGES_MAX), len(self._round))
-            due |= dict.fromkeys(self._round.popleft() for _ in range(count))
-        return [holder for holder in due if leased.get(holder.name) is holder]
-
     def _say(self, holder: LeaseHolder, now_ns: int) -> list[LeaseStatement]:
         """What there is to say of the leases of a service or a pot."""
         idle = holder.is_at_rest
@@ -148,6 +137,8 @@ class LeaseKeeper:
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 statements.append(statement)
+        looks_ns = () if statements else [lease.next_look_ns(now_ns, idle=idle) for lease in holder.all_leases()]
+        holder.next_look_ns = min(looks_ns, default=now_ns)
         return statements
 
     def answered(
@@ -227,9 +218,11 @@ class LeaseKeeper:
         self._unmarked -= 1
 
     def wants_more(self) -> bool:
-        """Whether somebody, here or on another node, waits for the next exchange."""
-        return bool(self._node.lease_index.recalled) or any(
-            service.needs_more for service in self._node.waiting.values()
+        """Whether the next exchange should not wait: for somebody, here or on another node, or as there is too much."""
+        return (
+            bool(self._node.lease_index.recalled)
+            or self._due.are_too_many
+            or any(service.needs_more for service in self._node.waiting.values())
         )
 
     def close_all(self) -> None:
@@ -243,14 +236,14 @@ class LeaseKeeper:
     @property
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
-        leases = [lease for holder in self._node.lease_index.holders.values() for lease in holder.all_leases()]
+        leases = (lease for holder in self._node.lease_index.holders.values() for lease in holder.all_leases())
         return all(lease.held > 0 and lease.free <= 0 and lease.is_acknowledged for lease in leases)
 
     @property
     def all_closed(self) -> bool:
         """Whether nothing is left to settle with the control service."""
         return (
-            not self._due_inherited()
+            not any(True for _ in self._due_inherited())
             and not self._adopted
             and not any(True for holder in self._node.lease_index.holders.values() for _ in holder.all_leases())
         )

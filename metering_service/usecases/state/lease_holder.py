@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LeaseHolder:
     """Leases at work, one of each kind, and those that are closed and not settled yet."""
 
-    __slots__ = ("_index", "draining", "leases", "name")
+    __slots__ = ("_index", "draining", "leases", "name", "next_look_ns")
 
     def __init__(self, name: str, index: LeaseIndex) -> None:
         """`name`: no other holder has it. `index`: where it enters itself when something happens to its leases."""
@@ -24,6 +24,8 @@ class LeaseHolder:
         self._index = index
         self.leases: dict[PotKind, Lease] = {}
         self.draining: list[Lease] = []
+        self.next_look_ns = 0
+        """Before that, time alone gives its leases nothing to say."""
 
     @property
     def lease_uid(self) -> str:

@@ -1,6 +1,6 @@
 """The services at work on this node: configuration, leases and requests of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -205,7 +205,13 @@ class ServiceState(LeaseHolder):
     @property
     def needs_more(self) -> bool:
         """Whether a request waits for more of some lease."""
-        return bool(self._pots_needed) or any(lease.demand.needed for lease in self.leases.values())
+        return any(True for _ in self.short_holders())
+
+    def short_holders(self) -> Iterator[LeaseHolder]:
+        """Those whose leases have less than requests wait for: itself, and pots of limits."""
+        if any(lease.demand.needed for lease in self.leases.values()):
+            yield self
+        yield from self._pots_needed
 
     def is_contended_since(self, since_ns: int) -> bool:
         """Whether control, asked after this moment, has confirmed that others have what requests wait for."""

@@ -1,6 +1,8 @@
 """More services with leases than a node looks after with each exchange."""
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,15 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseStatement
 from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
-from metering_service.usecases.leases import lease_keeper
+from metering_service.usecases.leases import config_intake, due_holders
+from metering_service.usecases.leases.config_intake import forget_idle
+from metering_service.usecases.lookups import parked
+from metering_service.usecases.lookups.parked import expire
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports.process import decide
 from metering_service.usecases.state.lease_holder import LeaseHolder
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.waiter import Waiter
 from tests.harness.metering.fake_control import VALID_FOR_NS
 from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import with_trial
@@ -24,7 +33,7 @@ ONE_EXCHANGE = 20
 @pytest.fixture
 def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
     """A node that looks after two of forty services at a time, each with a trial."""
-    monkeypatch.setattr(lease_keeper, "VISITED_MIN", 2)
+    monkeypatch.setattr(due_holders, "VISITED_MIN", 2)
     fleet = Fleet()
     for name in SERVICES:
         with_trial(fleet, QUOTA_TOKENS, name=name)
@@ -176,7 +185,7 @@ def test_what_open_requests_hold_does_not_keep_others_from_being_said(
     fleet: Fleet, client: Client, monkeypatch: pytest.MonkeyPatch, visited_min: int
 ) -> None:
     """At a shut-down each lease that is held speaks in every exchange; those cut off come first in the next."""
-    monkeypatch.setattr(lease_keeper, "VISITED_MIN", visited_min)
+    monkeypatch.setattr(due_holders, "VISITED_MIN", visited_min)
     rig = fleet["a"]
     assert client.session.idle
     rig.keeper.close_all()
@@ -184,3 +193,100 @@ def test_what_open_requests_hold_does_not_keep_others_from_being_said(
         exchange(rig)
         rig.commit()
     assert rig.keeper.all_given_back
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
+    """How often each lease is asked what there is to say of it."""
+    looks: Counter[str] = Counter()
+    statement = Lease.statement
+
+    def counted(lease: Lease, now_ns: int, *, idle: bool) -> Any:
+        looks[lease.lease_id] += 1
+        return statement(lease, now_ns, idle=idle)
+
+    monkeypatch.setattr(Lease, "statement", counted)
+    return looks
+
+
+def test_what_one_exchange_does_is_bounded_by_what_it_has_room_for(
+    fleet: Fleet, client: Client, looks: "Counter[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many have something to say: with each exchange as many as are said, and a few of those at rest."""
+    monkeypatch.setattr(due_holders, "MOVED_MAX", ONE_EXCHANGE // 2)
+    rig = fleet["a"]
+    finish_all(client)
+    rig.commit()
+    said: set[str] = set()
+    for _ in range(2 * len(SERVICES) // ONE_EXCHANGE):
+        assert rig.keeper.wants_more()
+        looks.clear()
+        said |= {one.lease_id for one in exchange(rig)}
+        assert looks.total() <= ONE_EXCHANGE // 2 + 2
+    assert len(said) == len(SERVICES)
+
+
+def test_a_request_that_waits_is_heard_before_a_crowd(
+    fleet: Fleet, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a lease comes first, but does not keep all others from being said."""
+    monkeypatch.setattr(due_holders, "MOVED_MAX", 4)
+    rig = fleet["a"]
+    finish_all(client)
+    rig.commit()
+    more = [report(Phase.AUTHORIZE, "more", Counts(QUOTA_TOKENS // 2), service=name) for name in SERVICES[-3:]]
+    client.send(*more)
+    said = exchange(rig)
+    assert [one.service for one in said if one.needed_units] == SERVICES[-3:-1]
+    assert len(said) >= len(SERVICES[-3:]) + 1
+
+
+def test_a_lease_at_rest_is_left_alone(fleet: Fleet, client: Client, looks: "Counter[str]") -> None:
+    """It takes nothing of each exchange: what its requests hold is known, and time alone changes it no more."""
+    assert client.session.idle
+    fleet.run(seconds=20)
+    looks.clear()
+    fleet.run(seconds=30)
+    assert not looks
+
+
+def test_idle_services_are_looked_for_a_few_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Housekeeping does not go through all of them each second, and yet forgets each that is idle."""
+    monkeypatch.setattr(config_intake, "VISITED_AT_ONCE", 10)
+    node = fleet["a"].node
+    for name in SERVICES:
+        node.service(name)
+    node.services[SERVICES[0]].last_used_ns = fleet.clock.monotonic_ns() + node.settings.idle_service_kept_ns
+    fleet.clock.advance(us=node.settings.idle_service_kept_ns // 1_000)
+    left = []
+    for _ in range(2 * len(SERVICES) // 10):
+        forget_idle(node)
+        left.append(len(node.services))
+    assert left == [31, 21, 11, 1, 1, 1, 1, 1]
+    assert list(node.service_round) == [node.services[SERVICES[0]]]
+
+
+def test_a_crowd_that_waits_for_control_is_decided_on_when_there_is_news(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not again and again: where control is slow as it is, its nodes have other work to do."""
+    monkeypatch.setattr(parked, "CROWD", len(SERVICES) - 1)
+    rig, decided = fleet["a"], list[str]()
+
+    def noted(node: Node, service: ServiceState, waiter: Waiter) -> Any:
+        decided.append(service.name)
+        return decide(node, service, waiter)
+
+    monkeypatch.setattr(parked, "decide", noted)
+    for name in SERVICES:
+        rig.node.service(name)
+    rig.hear_control()
+    client = Client(rig)
+    client.send(*(report(Phase.AUTHORIZE, name[-3:], Counts(10), service=name) for name in SERVICES))
+    fleet.clock.advance(us=rig.node.settings.wait_max_ns // 1_000 + 1)
+    expire(rig.node)
+    assert not decided
+    rig.exchange_leases()
+    client.hear()
+    assert client.answered == client.sequence
+    assert sorted(decided) == SERVICES
