@@ -13,6 +13,7 @@ import pytest
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import SyncMeteringClient
+from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.client.patient import PATIENT
 from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.control_fleet import running_control
@@ -83,7 +84,7 @@ async def test_a_node_reaches_its_control_service_directly(proxy: Proxy, tmp_pat
         async with connect_to(address)() as stub:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 stream = stub.WatchConfig()
-                await stream.done_writing()
+                await stream.write(pb.WatchConfigRequest())
                 await stream.read()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert proxies_to(address) == []
