@@ -15,6 +15,8 @@ from tallygate._security import PLAIN, Security
 from tallygate._tokens import TokenChannel, token_interceptor
 
 Options = Sequence[tuple[str, Any]]
+NAMES_AGAIN_MS: Final = 1_000
+"""Minimum interval between two look-ups of a server's name; as it comes it is 30 s, in which one that moved is away."""
 TOKEN_BYTES_MAX: Final = 4_096
 """Maximum size of a token; headers of a call are limited to 8 KiB by most servers."""
 
@@ -55,7 +57,7 @@ class Channels:
     def open(self, address: str, options: Options = ()) -> grpc.Channel:
         """A channel for threads. Raises ValueError for an address to which nothing is to be sent."""
         self.check(address)
-        every = [*options, *channel_options(address)]
+        every = _options(address, options)
         credentials = self._credentials()
         if credentials is None:
             channel = grpc.insecure_channel(address, options=every)
@@ -66,7 +68,7 @@ class Channels:
     def open_aio(self, address: str, options: Options = ()) -> grpc.aio.Channel:
         """A channel for asyncio. Raises ValueError for an address to which nothing is to be sent."""
         self.check(address)
-        every = [*options, *channel_options(address)]
+        every = _options(address, options)
         credentials = self._credentials()
         if credentials is None:
             channel = grpc.aio.insecure_channel(address, options=every)
@@ -107,6 +109,10 @@ def open_channel(address: str, security: Security = PLAIN, options: Options = ()
 def open_aio_channel(address: str, security: Security = PLAIN, options: Options = ()) -> grpc.aio.Channel:
     """One channel for asyncio. Raises ValueError where a file is broken, or nothing is to be sent to the address."""
     return Channels(security).open_aio(address, options)
+
+
+def _options(address: str, options: Options) -> Options:
+    return [("grpc.dns_min_time_between_resolutions_ms", NAMES_AGAIN_MS), *options, *channel_options(address)]
 
 
 def _checked(token: str, whose: str) -> str:
