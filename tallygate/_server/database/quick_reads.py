@@ -40,7 +40,10 @@ class QuickReads(Protocol):
         return await self._ask([(query, ()) for query in queries])
 
     async def found(self, query: str, values: Sequence[Any]) -> Rows:
-        """The rows of a query that has a place for each of the values, as the driver marks places."""
+        """The rows of a query that has a place for each of the values, as the driver marks places.
+
+        On PostgreSQL it may as well be a statement that writes and returns rows: it is its own transaction.
+        """
         (rows,) = await self._ask([(query, values)])
         return rows
 

@@ -80,6 +80,19 @@ async def test_a_commit_out_of_order_is_fenced(recorder: SqlRecorder, reader: Sq
     assert await total_output(reader) == 2
 
 
+async def test_a_heartbeat_is_a_commit_like_any_other(recorder: SqlRecorder) -> None:
+    """It counts once, is known when it is said again, and is fenced with its epoch."""
+    old = await recorder.register_node(NODE)
+    assert [await recorder.commit(NODE, old, CommitBatch(1, exchange_answered=7)) for _ in range(2)] == [set(), None]
+    assert [mark.exchange_answered for mark in await recorder.history(NODE)] == [7]
+    with pytest.raises(NodeFencedError):
+        await recorder.commit(NODE, old, CommitBatch(3))
+    new = await recorder.register_node(NODE)
+    with pytest.raises(NodeFencedError):
+        await recorder.commit(NODE, old, CommitBatch(2))
+    assert await recorder.commit(NODE, new, CommitBatch(1)) == set()
+
+
 async def test_a_node_that_never_registered_is_fenced(recorder: SqlRecorder) -> None:
     """Without an epoch there is nothing to write under."""
     with pytest.raises(NodeFencedError):

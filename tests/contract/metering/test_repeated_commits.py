@@ -18,7 +18,8 @@ from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import LeaseRecord, RequestRecord, RequestState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.storage.fenced_commit import SqliteWriter, Writer, writer_for
-from tallygate._server.database.engine import sqlite_connector
+from tallygate._server.database.engine import quick_reads, sqlite_connector
+from tallygate._server.database.quick_reads import Rows
 from tests.harness.metering.records import (
     MINUTE_US,
     NOON_US,
@@ -106,6 +107,14 @@ class FaultyLine:
         """A writer over this line."""
         if engine.dialect.name == "postgresql":
             event.listen(engine.sync_engine, "commit", self._break)
+            reads = quick_reads(engine)
+            ask = reads.found
+
+            async def found(query: str, values: Sequence[Any]) -> Rows:
+                self._break()
+                return await ask(query, values)
+
+            reads.found = found  # type: ignore[method-assign]
             return writer_for(engine)
         connect = sqlite_connector(engine)
         return SqliteWriter(lambda: cast("sqlite3.Connection", FaultyConnection(connect(), self)))
