@@ -5,7 +5,7 @@ from collections.abc import Callable
 import grpc
 from typing_extensions import override
 
-from metering_service.api.usage_codec import encode_bucket, encode_denial, encode_request_usage, encode_running
+from metering_service.api.usage_codec import encode_bucket, encode_denial, encode_request_usage_into, encode_running
 from metering_service.api.usage_request import decode_explained, decode_page, decode_request_key, decode_usage_query
 from metering_service.domain.denial_log import DenialLog
 from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
@@ -15,8 +15,8 @@ from metering_service.usecases.usage_totals import total_of
 from tallygate._access.permission import Permission
 from tallygate._access.rights import Sight
 from tallygate._server.grpc.caller import current_caller
-from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fitting
-from tallygate._server.grpc.paging import encode_page
+from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fill, fitting
+from tallygate._server.grpc.paging import encode_page_token
 from tallygate._wire.times import encode_timestamp
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
@@ -74,7 +74,9 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         parts = await self._reader.request_parts(service, request_id, UsageScope(_sight()))
         if not parts:
             raise RecordNotFoundError(f"{service}/requests/{request_id}")
-        return pb.GetRequestUsageResponse(parts=fitting(parts, encode_request_usage))
+        response = pb.GetRequestUsageResponse()
+        fill(response.parts, parts, encode_request_usage_into)
+        return response
 
     @override
     async def ExplainRequest(
@@ -90,11 +92,12 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             for denial in self._denial_log.find(f"{account}/services/", request_id)
             if teams is None or denial.team in teams
         )
-        return pb.ExplainRequestResponse(
-            parts=fitting(parts, encode_request_usage),
+        response = pb.ExplainRequestResponse(
             denials=fitting(denials, encode_denial),
             denials_known_since_time=encode_timestamp(self._denial_log.known_since_us),
         )
+        fill(response.parts, parts, encode_request_usage_into)
+        return response
 
     @override
     async def ListRequestUsage(
@@ -106,10 +109,12 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         wanted = decode_page(request)
         scope = UsageScope(_sight())
         found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1, scope, wanted.settled)
-        records, token = encode_page(
-            request, found, wanted.size, encode_request_usage, lambda record: (record.request_id, record.part)
-        )
-        return pb.ListRequestUsageResponse(request_usages=records, next_page_token=token)
+        response = pb.ListRequestUsageResponse()
+        count = fill(response.request_usages, found[: wanted.size], encode_request_usage_into)
+        if count < len(found):
+            last = found[count - 1]
+            response.next_page_token = encode_page_token(request, (last.request_id, last.part))
+        return response
 
 
 def _sight() -> Sight:

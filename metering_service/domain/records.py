@@ -70,12 +70,6 @@ class RequestRecord(NamedTuple):
     """The order to stop that its server was given last: now, or at the ceiling of its last grant."""
 
     @property
-    def cut(self) -> Cut | None:
-        """Why it had to end, if it came as far as it was told to."""
-        told = self.told
-        return told if told is not None and self.counts.output_class >= told.output_tokens else None
-
-    @property
     def key(self) -> RequestKey:
         """Which one it is."""
         return self.service, self.request_id, self.part
@@ -91,6 +85,33 @@ class RequestRecord(NamedTuple):
         if self.ranks:
             return Tally.from_ranks(self.counts, self.ranks)
         return Tally.of(self.counts, finish=self.state is RequestState.FINISHED, estimated=self.estimated)
+
+
+class ShownRecord(NamedTuple):
+    """What people see of one part of a request: of `RequestRecord` all that nodes do not need for themselves alone."""
+
+    service: str
+    service_uid: str
+    request_id: str
+    part: str
+    node: str
+    state: RequestState
+    counts: Counts
+    receipt: Receipt
+    estimated: bool
+    credential: str
+    labels: tuple[tuple[str, str], ...]
+    start_us: int
+    booked_us: int | None
+    team: str
+    key_team: str
+    told: Cut | None
+
+    @property
+    def cut(self) -> Cut | None:
+        """Why it had to end, if it came as far as it was told to."""
+        told = self.told
+        return told if told is not None and self.counts.output_class >= told.output_tokens else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Records as rows of the tables, and back."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import FromClause, RowMapping, Select, select
+from sqlalchemy import Column, FromClause, RowMapping, Select, select
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
@@ -20,6 +20,7 @@ from metering_service.domain.records import (
     LeaseRecord,
     RequestRecord,
     RequestState,
+    ShownRecord,
 )
 from metering_service.domain.stamp import hour_of
 from metering_service.storage.schema import IS_OPEN, KINDS, PAYERS, requests
@@ -32,6 +33,14 @@ SUMS: Final = (*(f"{payer}_tokens" for payer in PAYERS), "overrun_tokens", "cost
 """Columns of `minute_usage` beside the counts by kind, named as in `AggregateDelta`."""
 
 PAGE_DATA: Final = "page_data"
+# fmt: off
+_NODES_ALONE: Final = frozenset((
+    "epoch", "held", "price", "debt_allowed", "predecessor_part", "base_input_tokens", "base_output_tokens", "ranks",
+    "hold_for_us", "hour_us", "pots",
+))
+# fmt: on
+SHOWN: Final = tuple(column for column in requests.c if column.name not in _NODES_ALONE)
+"""Columns of a `ShownRecord`, in their order."""
 _NOTHING_HELD: Final = HeldUnits()
 _STATES: Final = {state.value: state for state in RequestState}
 
@@ -48,7 +57,7 @@ def labels_of(text: str) -> Labels:
     return tuple(sorted(json.loads(text).items()))
 
 
-def with_counts(source: FromClause = requests) -> Select[Any]:
+def with_counts(source: FromClause = requests, columns: Sequence[Column[Any]] = tuple(requests.c)) -> Select[Any]:
     """Rows of `requests`, each with the page that has its latest counts, if it runs and one has.
 
     `source`: the table, or a join with it. One statement, since a request that ends between two statements gives its
@@ -56,7 +65,7 @@ def with_counts(source: FromClause = requests) -> Select[Any]:
     """
     page = requests.c.place % (1 << SLOT_BITS) // (1 << PAGE_BITS)
     its = (pages.c.node == requests.c.node) & (pages.c.epoch == requests.c.epoch) & (pages.c.page == page)
-    query = select(*requests.c, pages.c.data.label(PAGE_DATA))
+    query = select(*columns, pages.c.data.label(PAGE_DATA))
     return query.select_from(source.join(pages, IS_OPEN & its, isouter=True))
 
 
@@ -152,6 +161,37 @@ def request_of(row: Iterable[Any]) -> RequestRecord:
     )
 
 
+def shown_of(row: Iterable[Any]) -> ShownRecord:
+    """The record in a row of the columns `SHOWN`, as `with_counts` has it; exports have a million of them."""
+    # fmt: off
+    (
+        service, request_id, part, service_uid, node, state,
+        new, cached, written, output, reasoning, reserved, trial, billed, unfunded,
+        overrun_tokens, cost_nanos, debt_nanos, price_version, revision,
+        estimated, credential, labels, start_us, settle_us, place, team, key_team, told, page_data,
+    ) = row
+    # fmt: on
+    counts, later = Counts(new, cached, written, output, reasoning), counts_at(page_data, place)
+    return ShownRecord(
+        service,
+        service_uid,
+        request_id,
+        part,
+        node,
+        _STATES[state],
+        counts if later is None else later,
+        _receipt_of(reserved, trial, billed, unfunded, overrun_tokens, cost_nanos, debt_nanos, price_version, revision),
+        estimated and (later is None or later == counts),
+        credential,
+        labels_of(labels),
+        start_us,
+        settle_us,
+        team,
+        key_team,
+        _told_of(told) if told else None,
+    )
+
+
 def lease_row(record: LeaseRecord) -> Row:
     """A row of `leases`, in the order of its columns."""
     return (
@@ -223,9 +263,12 @@ def _usage_of(row: RowMapping) -> Counts:
 
 
 def _receipt_of(reserved: str, trial: str, billed: str, unfunded: str, *amounts: int) -> Receipt:
-    first, second, third, fourth = (_counts_of(text) for text in (reserved, trial, billed, unfunded))
+    third = _counts_of(billed)
+    if reserved == trial == unfunded == "[]":
+        # Nearly always: three sums, and three texts that say nothing, would take half of what a whole row takes.
+        return Receipt(third, ZERO, ZERO, third, ZERO, *amounts)
+    first, second, fourth = _counts_of(reserved), _counts_of(trial), _counts_of(unfunded)
     given = [counts for counts in (first, second, third, fourth) if counts is not ZERO]
-    # Nearly always one of them gave all, and three sums would take a tenth of what a whole row takes.
     usage = given[0] if len(given) == 1 else first + second + third + fourth
     return Receipt(usage, first, second, third, fourth, *amounts)
 

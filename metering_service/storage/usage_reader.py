@@ -2,21 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidRequestError
-from metering_service.domain.records import AggregateDelta, RequestRecord
+from metering_service.domain.records import AggregateDelta, ShownRecord
 from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope, account_id_of
 from metering_service.storage.failures import database_answers
 from metering_service.storage.roll_up import read_resolution
-from metering_service.storage.rows import aggregate_of, request_of, with_counts
+from metering_service.storage.rows import SHOWN, aggregate_of, shown_of, with_counts
 from metering_service.storage.schema import minute_denials, minute_usage, requests, services
 from metering_service.storage.usage_query import Cell, UsageSql, named, used_by
 from metering_service.usecases.ports import AT_ANY_TIME, USAGE_ROWS_MAX, Settled, UsageQuery, UsageRow
 from tallygate._server.database.replica import Replica, reading_of
+
+_SHOWN: Final = with_counts(columns=SHOWN)
 
 
 class SqlUsageReader:
@@ -62,17 +64,15 @@ class SqlUsageReader:
             found = (await connection.execute(used)).one()
         return [name for name, is_used in zip(asked, found, strict=True) if not is_used]
 
-    async def request_parts(
-        self, service: str, request_id: str, scope: UsageScope = WHOLE_SCOPE
-    ) -> list[RequestRecord]:
+    async def request_parts(self, service: str, request_id: str, scope: UsageScope = WHOLE_SCOPE) -> list[ShownRecord]:
         """Read all parts of one request that are in the scope, in order of their start."""
         key, is_seen = requests.c, used_by(requests, scope.teams_of(service))
-        found = with_counts().where(key.service == service, key.request_id == request_id, is_seen)
+        found = _SHOWN.where(key.service == service, key.request_id == request_id, is_seen)
         return await self._records(found.order_by(key.start_us, key.part))
 
     async def parts_in_account(
         self, account: str, request_id: str, scope: UsageScope = WHOLE_SCOPE
-    ) -> list[RequestRecord]:
+    ) -> list[ShownRecord]:
         """Read all parts of requests of this id on any service of the account that are in the scope.
 
         The names are looked up first: the account's records are many, and a service's name is the first part of a key.
@@ -81,7 +81,7 @@ class SqlUsageReader:
         # The character after the slash: so names are within a range, which an index can find.
         names = select(its).where(its >= f"{account}/services/", its < f"{account}/services0")
         is_seen = used_by(requests, scope.teams_of(account))
-        found = with_counts().where(key.service.in_(names), key.request_id == request_id, is_seen)
+        found = _SHOWN.where(key.service.in_(names), key.request_id == request_id, is_seen)
         return await self._records(found.order_by(key.service, key.start_us, key.part))
 
     async def list_requests(
@@ -91,10 +91,10 @@ class SqlUsageReader:
         limit: int,
         scope: UsageScope = WHOLE_SCOPE,
         settled: Settled = AT_ANY_TIME,
-    ) -> Sequence[RequestRecord]:
+    ) -> Sequence[ShownRecord]:
         """Read records of a service after that position that are in the scope, in order of (request_id, part)."""
         position = tuple_(requests.c.request_id, requests.c.part)
-        page = with_counts().where(requests.c.service == service, used_by(requests, scope.teams_of(service)))
+        page = _SHOWN.where(requests.c.service == service, used_by(requests, scope.teams_of(service)))
         if after is not None:
             page = page.where(position > after)
         if settled.start_us is not None:
@@ -103,9 +103,9 @@ class SqlUsageReader:
             page = page.where(requests.c.settle_us < settled.end_us)
         return await self._records(page.order_by(*position).limit(limit))
 
-    async def _records(self, query: Select[Any]) -> list[RequestRecord]:
+    async def _records(self, query: Select[Any]) -> list[ShownRecord]:
         async with database_answers(self._engine), reading_of(self._engine, self._replica) as connection:
-            return [request_of(row) for row in (await connection.execute(query)).all()]
+            return [shown_of(row) for row in (await connection.execute(query)).all()]
 
 
 def _usage_row(query: UsageQuery, cell: Cell, totals: AggregateDelta, denials: list[tuple[str, int]]) -> UsageRow:

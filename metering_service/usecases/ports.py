@@ -14,6 +14,7 @@ from metering_service.domain.records import (
     Registration,
     RequestKey,
     RequestRecord,
+    ShownRecord,
 )
 from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 
@@ -238,15 +239,15 @@ class UsageReader(Protocol):
     async def unused(self, names: Sequence[str], scope: UsageScope) -> list[str]:
         """Those of these services and accounts that nothing was ever recorded of; not of accounts that teams narrow."""
 
-    async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
+    async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[ShownRecord]:
         """All parts of a request, by the service's name, in order of their start."""
 
-    async def parts_in_account(self, account: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
+    async def parts_in_account(self, account: str, request_id: str, scope: UsageScope) -> list[ShownRecord]:
         """All parts of requests of this id on any service of `accounts/{account}`, by service, then by their start."""
 
     async def list_requests(
         self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope, settled: Settled
-    ) -> Sequence[RequestRecord]:
+    ) -> Sequence[ShownRecord]:
         """Records of a service in order of (request_id, part), after the given pair: `limit`, if there are as many."""
 
 

@@ -12,13 +12,13 @@ from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
 from metering_service.domain.denial_log import DenialLog
-from metering_service.domain.records import AggregateDelta, RequestRecord
+from metering_service.domain.records import AggregateDelta, ShownRecord
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, Settled, UsageQuery, UsageRow
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
-from tests.harness.metering.records import SERVICE, settled_request
+from tests.harness.metering.records import SERVICE, settled_request, shown
 
 EMOJI = "\U0001f600"
 LABELS = tuple((f"{number:04}" + EMOJI * 15, EMOJI * 16) for number in range(8))
@@ -32,7 +32,7 @@ class Reader:
             UsageRow(number, number + 1, tuple((f"label:{key}", value) for key, value in LABELS), AggregateDelta(), ())
             for number in range(count)
         ]
-        record = settled_request("r")._replace(labels=LABELS, credential=EMOJI * 64)
+        record = shown(settled_request("r"))._replace(labels=LABELS, credential=EMOJI * 64)
         self.records = [record._replace(request_id=f"{number:064}", part=f"{number}") for number in range(count)]
 
     async def query_usage(self, _query: UsageQuery) -> list[UsageRow]:
@@ -41,15 +41,15 @@ class Reader:
     async def unused(self, _names: Sequence[str], _scope: UsageScope) -> list[str]:
         return []
 
-    async def request_parts(self, _service: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
+    async def request_parts(self, _service: str, _request_id: str, _scope: UsageScope) -> list[ShownRecord]:
         return self.records
 
-    async def parts_in_account(self, _account: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
+    async def parts_in_account(self, _account: str, _request_id: str, _scope: UsageScope) -> list[ShownRecord]:
         return self.records
 
     async def list_requests(
         self, _service: str, after: tuple[str, str] | None, limit: int, _scope: UsageScope, _settled: Settled
-    ) -> Sequence[RequestRecord]:
+    ) -> Sequence[ShownRecord]:
         start = int(after[1]) + 1 if after is not None else 0
         return self.records[start : start + limit]
 

@@ -1,7 +1,7 @@
 """How much goes into one message: clients take 4 MiB, and a call whose answer is larger fails for good."""
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -29,3 +29,21 @@ def fitting(
             break
         messages.append(message)
     return messages
+
+
+def fill(
+    messages: Any,
+    elements: Iterable[Element],
+    encode_into: Callable[[Any, Element], None],
+    bytes_max: int = PAGE_BYTES_MAX,
+) -> int:
+    """As `fitting`, in a list of an answer, which takes half the time where there are many. Returns how many fit."""
+    size_bytes = 0
+    for element in elements:
+        message = messages.add()
+        encode_into(message, element)
+        size_bytes += message.ByteSize() + OVERHEAD_BYTES
+        if size_bytes > bytes_max and len(messages) > 1:
+            del messages[-1]
+            break
+    return len(messages)

@@ -7,12 +7,13 @@ import pytest
 from metering_service.domain.api_key import KeyState
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
-from metering_service.domain.records import RequestRecord, RequestState
+from metering_service.domain.records import RequestState, ShownRecord
 from metering_service.domain.report import Phase
 from metering_service.domain.service import StopReason
 from tests.harness.metering.budgets import put_budget
 from tests.harness.metering.keys import by_key, with_key
 from tests.harness.metering.node_harness import Client, Fleet, report
+from tests.harness.metering.records import shown
 from tests.harness.metering.services import NANO_EACH, SERVICE, stopped, with_money, with_trial
 from tests.harness.metering.two_nodes import granted, two_nodes
 
@@ -20,13 +21,13 @@ AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 BALANCE = 1_000_000
 
 
-def record_of(fleet: Fleet, request_id: str = "r1", *, node: str = "a") -> RequestRecord:
+def record_of(fleet: Fleet, request_id: str = "r1", *, node: str = "a") -> ShownRecord:
     """What is on record of a request, of the part of one node."""
     fleet.run(ms=100)
     (record,) = (
         each for each in fleet.database.requests.values() if (each.request_id, each.node) == (request_id, node)
     )
-    return record
+    return shown(record)
 
 
 def reason_of(fleet: Fleet, request_id: str = "r1", *, node: str = "a") -> Reason | None:

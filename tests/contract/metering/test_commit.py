@@ -22,6 +22,7 @@ from tests.harness.metering.records import (
     open_request,
     rows,
     settled_request,
+    shown,
     total_output,
     usage,
 )
@@ -242,7 +243,7 @@ async def test_a_services_records_are_listed_by_its_name(recorder: SqlRecorder, 
     mine = settled_request("r1")
     await recorder.commit(NODE, epoch, batch(1, mine, other, lease("l1", 5)))
     assert await recorder.find_request("uid-other", "r1") == [other]
-    assert await reader.request_parts(SERVICE, "r1") == [mine]
+    assert await reader.request_parts(SERVICE, "r1") == [shown(mine)]
 
 
 async def test_an_unauthorised_finish_is_kept_where_there_is_none(recorder: SqlRecorder) -> None:

@@ -2,7 +2,7 @@
 
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Settled
-from tests.harness.metering.records import NODE, SERVICE, batch, open_request, settled_request
+from tests.harness.metering.records import NODE, SERVICE, batch, open_request, settled_request, shown
 
 KEYS = [("B", ""), ("a", "1"), ("a", "2"), ("a-b", ""), ("ab", ""), ("é", "x")]
 """In order of their code points, which is not that of any language."""
@@ -26,8 +26,8 @@ async def test_running_requests_are_listed_too(recorder: SqlRecorder, reader: Sq
     epoch = await recorder.register_node(NODE)
     running = open_request("r1")
     await recorder.commit(NODE, epoch, batch(1, running, settled_request("r2", service="accounts/b/services/c")))
-    assert list(await reader.list_requests(SERVICE, None, 10)) == [running]
-    assert await reader.request_parts(SERVICE, "r1") == [running]
+    assert list(await reader.list_requests(SERVICE, None, 10)) == [shown(running)]
+    assert await reader.request_parts(SERVICE, "r1") == [shown(running)]
 
 
 async def test_records_are_found_by_when_they_were_settled(recorder: SqlRecorder, reader: SqlUsageReader) -> None:

@@ -11,7 +11,7 @@ from metering_service.domain.stamp import HOUR_US, Stamp, hour_of
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from tallygate._server.database.engine import migrate
 from tests.harness.metering.old_rows import OLD_ROWS, migrations_below
-from tests.harness.metering.records import NODE, NOON_US, SERVICE, UID, batch, denial, open_request, rows, usage
+from tests.harness.metering.records import NODE, NOON_US, UID, batch, denial, open_request, rows, usage
 
 POTS = (
     LimitPotKey(PotKind.BUDGET_TOKENS, "uid-1"),
@@ -68,7 +68,7 @@ async def test_what_is_older_than_stamps_is_of_its_minutes_hour(engine: AsyncEng
         async with engine.connect() as connection:
             hours = (await connection.exec_driver_sql("SELECT hour_us FROM minute_usage")).scalars().all()
         assert hours == [hour_of(NOON_US)]
-        (record,) = await reader.request_parts(SERVICE, "r1")
+        (record,) = await recorder.open_requests(NODE, epoch)
         assert record.stamp == Stamp("key-1", hour_us=hour_of(NOON_US))
     finally:
         await recorder.close()

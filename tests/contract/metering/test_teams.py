@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import column, insert, table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.records import RequestRecord, RequestState
+from metering_service.domain.records import RequestState, ShownRecord
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from tallygate._server.database.engine import migrate
 from tests.harness.metering.old_rows import OLD_ROWS, migrations_below
@@ -61,5 +61,5 @@ async def test_what_is_older_than_teams_was_used_by_none(engine: AsyncEngine, tm
         await recorder.close()
 
 
-def _facts(record: RequestRecord) -> tuple[str, int, str]:
+def _facts(record: ShownRecord) -> tuple[str, int, str]:
     return record.part, record.counts.input, record.team

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering_service.domain.records import RequestRecord
+from metering_service.domain.records import ShownRecord
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from tallygate._access.permission import Permission
@@ -183,9 +183,9 @@ def is_seen(caller: Caller, teams: frozenset[str] | None, use: Use) -> bool:
     return caller.sees(use.account, use.team) and (teams is None or use.team in teams)
 
 
-async def walk(reader: SqlUsageReader, service: str, scope: UsageScope) -> list[RequestRecord]:
+async def walk(reader: SqlUsageReader, service: str, scope: UsageScope) -> list[ShownRecord]:
     """All records of a service, in pages of two, of which only the last has room."""
-    seen: list[RequestRecord] = []
+    seen: list[ShownRecord] = []
     while True:
         after = (seen[-1].request_id, seen[-1].part) if seen else None
         page = await reader.list_requests(service, after, 2, scope)

@@ -11,6 +11,7 @@ from metering_service.domain.records import (
     LeaseRecord,
     RequestRecord,
     RequestState,
+    ShownRecord,
 )
 from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 from metering_service.storage import SqlUsageReader
@@ -145,6 +146,11 @@ def batch(commit_no: int, *parts: object) -> CommitBatch:
         aggregates=tuple(aggregates),
         denials=tuple(denials),
     )
+
+
+def shown(record: RequestRecord) -> ShownRecord:
+    """What people see of a record."""
+    return ShownRecord(*(getattr(record, name) for name in ShownRecord._fields))
 
 
 async def rows(
