@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.cli.pages import PAGE_SIZE, all_pages
+from tallygate.cli.patient_node import PatientNode
 from tallygate.cli.rpc import TIMEOUT_S, control_channel, fail, metering_addresses, metering_channel, sentence
 from tallygate.control.v1 import (
     account_service_pb2,
@@ -27,19 +27,12 @@ from tallygate.metering.v1 import (
     request_usage_pb2,
     usage_bucket_pb2,
     usage_service_pb2,
-    usage_service_pb2_grpc,
 )
 
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 STEPS_AT_ONCE: Final = 1_440
 """Number of steps that are asked for at a time, unless there are too many buckets in them."""
-AWAY_MAX_S: Final = 60.0
-"""Maximum time that a node may be away while its records are read."""
-ASK_AGAIN_S: Final = 0.5
-"""Interval at which a node that is away is asked again."""
-
-_Usage = usage_service_pb2_grpc.UsageServiceStub
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,7 @@ class Source:
             for service in services
         )
         with metering_channel(self._metering) as channel:
-            yield from _record_pages(_Usage(channel), firsts)
+            yield from _record_pages(PatientNode(channel), firsts)
 
     def aggregates(
         self, span: Span, step: Duration, labels: Sequence[str]
@@ -126,7 +119,8 @@ class Source:
         # No more than there are: half of those would be as many once more.
         steps = min(STEPS_AT_ONCE, (end_s - start_s) // max(step.seconds, 1) + 1)
         with metering_channel(self._metering) as channel:
-            stub = _Usage(channel)
+            node = PatientNode(channel)
+            call = node.stub.QueryUsage
             while start_s < end_s:
                 until_s = min(end_s, start_s + steps * step.seconds)
                 request = usage_service_pb2.QueryUsageRequest(
@@ -137,7 +131,7 @@ class Source:
                     group_by=groups,
                 )
                 try:
-                    buckets = stub.QueryUsage(request, timeout=TIMEOUT_S).buckets
+                    buckets = node.answer(call, request, node.ask(call, request)).buckets
                 except grpc.RpcError as error:
                     if error.code() == grpc.StatusCode.INVALID_ARGUMENT and steps > 1:
                         steps //= 2
@@ -150,40 +144,16 @@ class Source:
 
 
 def _record_pages(
-    stub: _Usage, firsts: Iterator[usage_service_pb2.ListRequestUsageRequest]
+    node: PatientNode, firsts: Iterator[usage_service_pb2.ListRequestUsageRequest]
 ) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
     """The pages of one service after the other. The next one is on its way while the one before is written."""
-    away_s = 0.0
-    wanted = next(firsts, None)
-    coming = _ask(stub, wanted)
-    while wanted is not None and coming is not None:
-        page = _page(stub, wanted, coming, away_s)
-        # A node that has answered once is there, and may be started again meanwhile.
-        away_s = AWAY_MAX_S
+    call, wanted = node.stub.ListRequestUsage, next(firsts, None)
+    coming = node.ask(call, wanted) if wanted is not None else None
+    while wanted is not None:
+        page: usage_service_pb2.ListRequestUsageResponse = node.answer(call, wanted, coming)
         if page.next_page_token:
             wanted.page_token = page.next_page_token
         else:
             wanted = next(firsts, None)
-        coming = _ask(stub, wanted)
+        coming = node.ask(call, wanted) if wanted is not None else None
         yield page.request_usages
-
-
-def _ask(stub: _Usage, request: usage_service_pb2.ListRequestUsageRequest | None) -> Any:
-    return None if request is None else stub.ListRequestUsage.future(request, timeout=TIMEOUT_S)
-
-
-def _page(
-    stub: _Usage, request: usage_service_pb2.ListRequestUsageRequest, coming: Any, away_s: float
-) -> usage_service_pb2.ListRequestUsageResponse:
-    """The page that is coming; it is asked for again while the node is away, but not for longer than that."""
-    give_up_at_s = time.monotonic() + away_s
-    while True:
-        try:
-            page: usage_service_pb2.ListRequestUsageResponse = coming.result()
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() >= give_up_at_s:
-                raise
-        else:
-            return page
-        time.sleep(ASK_AGAIN_S)
-        coming = _ask(stub, request)

@@ -20,8 +20,9 @@ from metering_service.api.usage_request import decode_usage_query
 from metering_service.domain.resolution import Resolution
 from tallygate._access.rights import SEES_ALL
 from tallygate._channel import Channels
-from tallygate.cli import export_source
-from tallygate.cli.export_source import AWAY_MAX_S, Source, Span
+from tallygate.cli import patient_node
+from tallygate.cli.export_source import Source, Span
+from tallygate.cli.patient_node import AWAY_MAX_S
 from tallygate.cli.usage_export import app
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1 import usage_service_pb2 as pb
@@ -37,7 +38,8 @@ US = 1_000_000
 class Node(usage_service_pb2_grpc.UsageServiceServicer):
     """Has one request in every minute, of which all but the last day are kept by hour.
 
-    `records`: ids of each service's records, of which a page has two. `away`: how often each page is not answered.
+    `records`: ids of each service's records, of which a page has two. `away`: how often each page is not answered, by
+    its token, and how often sums are not, by the start of their range.
     """
 
     def __init__(self) -> None:
@@ -49,6 +51,7 @@ class Node(usage_service_pb2_grpc.UsageServiceServicer):
 
     @override
     def QueryUsage(self, request: pb.QueryUsageRequest, context: grpc.ServicerContext) -> pb.QueryUsageResponse:
+        self._be_away(str(request.start_time.seconds), context)
         query = decode_usage_query(request, SEES_ALL)
         if self.resolution.problems(query.start_us, query.end_us, query.step_us):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "kept by hour")
@@ -66,13 +69,16 @@ class Node(usage_service_pb2_grpc.UsageServiceServicer):
     @override
     def ListRequestUsage(self, request: pb.ListRequestUsageRequest, context: Any) -> pb.ListRequestUsageResponse:
         self.asked.append(request.service)
-        if self.away[request.page_token]:
-            self.away[request.page_token] -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Shutting down")
+        self._be_away(request.page_token, context)
         begin = int(request.page_token or 0)
         ids, end = self.records[request.service], begin + 2
         page = [request_usage_pb2.RequestUsage(request_id=each) for each in ids[begin:end]]
         return pb.ListRequestUsageResponse(request_usages=page, next_page_token=str(end) if end < len(ids) else "")
+
+    def _be_away(self, page: str, context: grpc.ServicerContext) -> None:
+        if self.away[page]:
+            self.away[page] -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Shutting down")
 
     @override
     def GetRequestUsage(self, request: pb.GetRequestUsageRequest, context: Any) -> pb.GetRequestUsageResponse:
@@ -151,11 +157,24 @@ def test_a_node_that_is_started_again_is_asked_for_the_same_page(
     node: tuple[Node, Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each record is there once: nothing of a page that was not answered is taken, and none is left out."""
-    monkeypatch.setattr(export_source, "ASK_AGAIN_S", 0)
+    monkeypatch.setattr(patient_node, "ASK_AGAIN_S", 0)
     servicer, source = node
     servicer.records = {CHAT: ["a", "b", "c", "d", "e"]}
     servicer.away = Counter({"2": 3, "4": 1})
     assert _ids(source) == ["a", "b", "c", "d", "e"]
+    assert servicer.away.total() == 0
+
+
+def test_a_node_that_is_started_again_is_asked_for_the_same_sums(
+    node: tuple[Node, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each minute is there once, as with records, however many answers the sums take."""
+    monkeypatch.setattr(patient_node, "ASK_AGAIN_S", 0)
+    servicer, source = node
+    servicer.away = Counter({str(MIDNIGHT_S + DAY_S): 3, str(MIDNIGHT_S + 2 * DAY_S): 1})
+    pages = [*source.aggregates(span(0, 3 * DAY_S), Duration(seconds=MINUTE_S), [])]
+    starts_s = [bucket.start_time.seconds for page in pages for bucket in page]
+    assert (len(pages), starts_s) == (3, [*range(MIDNIGHT_S, MIDNIGHT_S + 3 * DAY_S, MINUTE_S)])
     assert servicer.away.total() == 0
 
 
@@ -187,7 +206,7 @@ def test_a_node_that_stays_away_is_not_waited_for_for_ever(
     with pytest.raises(typer.Exit):
         _ids(source)
     assert len(servicer.asked) == 1
-    monkeypatch.setattr(export_source, "AWAY_MAX_S", 0)
+    monkeypatch.setattr(patient_node, "AWAY_MAX_S", 0)
     servicer.away = Counter({"2": 1})
     with pytest.raises(typer.Exit):
         _ids(source)
