@@ -6,9 +6,7 @@ variable that is set goes before the file, and an option of a command before bot
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
@@ -28,6 +26,8 @@ def read_settings_file(environment: Mapping[str, str]) -> dict[str, str]:
     named = environment.get(FILE_VARIABLE, "")
     if not named:
         return {}
+    import tomllib  # noqa: PLC0415  # only where a file is named
+
     path = Path(named)
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -53,6 +53,8 @@ def _variable(path: Path, key: str) -> str:
     name = PREFIX + key.upper()
     if key == key.lower() and name in SETTING_NAMES:
         return name
+    import difflib  # noqa: PLC0415  # only where something is wrong
+
     known = [one.removeprefix(PREFIX).lower() for one in SETTING_NAMES]
     near = difflib.get_close_matches(key.lower().removeprefix(PREFIX.lower()), known, n=1, cutoff=0)
     raise ValueError(f'{path} has "{key}", and there is no such setting; the nearest is {near[0]}.')

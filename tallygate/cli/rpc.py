@@ -16,7 +16,6 @@ import typer
 from tallygate._channel import Channels
 from tallygate._proxies import by_way_of
 from tallygate._tls_failures import tls_problem
-from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
 from tallygate.cli.contexts import CONTROL_PORT, METERING_PORT
 from tallygate.cli.security import control_of_context, current_security, metering_of_context, used_tls, what_to_show
@@ -152,7 +151,8 @@ def _nearest(channel: grpc.Channel, error: grpc.RpcError) -> str:
     """The nearest name, where the error is that there is none of that name."""
     if error.code() is not grpc.StatusCode.NOT_FOUND:
         return ""
-    from tallygate.cli.nearest import nearest  # noqa: PLC0415  # only where something is wrong
+    from tallygate._wire.failures import decode_failure  # noqa: PLC0415  # only where something is wrong
+    from tallygate.cli.nearest import nearest  # noqa: PLC0415  # as above
 
     return nearest(channel, decode_failure(error).resource)
 
@@ -162,6 +162,8 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "", near: str = "") -> 
 
     `way`: how it is reached, if not directly; see `by_way_of`. `near`: the nearest name to one that there is not.
     """
+    from tallygate._wire.failures import decode_failure  # noqa: PLC0415  # only where something is wrong
+
     code, details = error.code(), error.details() or ""
     failure = decode_failure(error)
     reason, violations = failure.reason, [f"{path}: {problem}" for path, problem in failure.violations]

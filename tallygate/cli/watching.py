@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 from google.protobuf.message import Message
-from rich.console import RenderableType
-from rich.live import Live
 
 from tallygate.cli.console import out, print_list
 from tallygate.cli.rpc import fail
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 INTERVAL_S: Final = 2.0
 """Interval at which it is read again."""
@@ -44,6 +45,8 @@ def watch(draw: Callable[[], RenderableType]) -> None:
     """Shows what `draw` reads, again and again until Ctrl-C. Where there is no terminal the command fails."""
     if not out.is_terminal:
         fail("--watch draws on a terminal, and this is none; leave it out, or repeat the command", 2)
+    from rich.live import Live  # noqa: PLC0415  # only where it is asked for
+
     with suppress(KeyboardInterrupt), Live(draw(), console=out, auto_refresh=False) as live:
         while True:
             time.sleep(INTERVAL_S)

@@ -33,6 +33,7 @@ def test_help_lists_every_command() -> None:
     [
         (["--help"], ["grpc", "tallygate.cli.rpc", "cryptography", "pydantic", "rich"]),
         (["service", "show", "acme/chat", "--control", "nowhere"], ["pydantic", "google.protobuf.json_format"]),
+        (["service", "show", "--help"], ["tallygate._wire.failures", "google.rpc", "rich.live", "tomllib"]),
         (["service", "list", "--status", "running", "--control", "nowhere"], ["pydantic"]),
         (["account", "--help"], ["cryptography", "tallygate.client", "tallygate.replay", "tallygate.cli.models"]),
         (["control", "serve", "--help"], ["grpc", "google.protobuf"]),

@@ -11,8 +11,8 @@ import typer
 from typing_extensions import override
 
 from tallygate._security import VARIABLES
+from tallygate._wire import failures
 from tallygate._wire.failures import Failure
-from tallygate.cli import rpc
 from tallygate.cli.contexts import Context, Contexts, ContextStore, KeptToken
 from tallygate.cli.rpc import key_or_new, metering_addresses, metering_channel, sentence
 from tallygate.cli.security import current_security
@@ -86,7 +86,7 @@ def test_a_call_that_showed_nothing_says_what_to_show(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is a token, why it was not sent."""
-    monkeypatch.setattr(rpc, "decode_failure", lambda _: Failure("CREDENTIAL_MISSING"))
+    monkeypatch.setattr(failures, "decode_failure", lambda _: Failure("CREDENTIAL_MISSING"))
 
     def refused() -> str:
         with pytest.raises(typer.Exit), metering_channel("127.0.0.1:7502"):
