@@ -75,7 +75,7 @@ def create_binding(
 @app.command("list")
 def list_bindings(
     scope: Annotated[
-        str, typer.Argument(metavar="[SCOPE]", help="acme, or acme/search for a team of it; without it, all")
+        str, typer.Argument(metavar="SCOPE", help="acme, or acme/search for a team of it; without it, all")
     ] = "",
     *,
     member: Annotated[str, typer.Option(help="Only this member's.")] = "",

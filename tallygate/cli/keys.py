@@ -98,7 +98,7 @@ def create(
 
 @app.command("list")
 def list_keys(
-    account: Annotated[str, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, all that one sees")] = "",
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="acme; without it, all that one sees")] = "",
     *,
     team: Annotated[str, typer.Option(help="Only this team's.")] = "",
     service: Annotated[

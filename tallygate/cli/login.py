@@ -45,7 +45,7 @@ TOKEN_VARIABLE = "TALLYGATE_TOKEN"  # noqa: S105  # the name of a variable
 
 
 def login(
-    context: Annotated[str, typer.Argument(metavar="[CONTEXT]", help="A name for this pair")] = "default",
+    context: Annotated[str, typer.Argument(metavar="CONTEXT", help="A name for this pair")] = "default",
     *,
     metering: Annotated[
         str, typer.Option("--metering", metavar="HOST:PORT", help="Where its metering nodes listen.")

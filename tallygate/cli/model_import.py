@@ -59,7 +59,7 @@ def import_prices(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Entries: openai/gpt-4o, 'openai/*', or openai/gpt-4o=our-model where the model has another id.",
         ),
     ],

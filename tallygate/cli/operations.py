@@ -89,7 +89,7 @@ def list_pots(
 @leases.command("list")
 def list_leases(
     account: Annotated[
-        str | None, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, of all", parser=account_name)
+        str | None, typer.Argument(metavar="ACCOUNT", help="acme; without it, of all", parser=account_name)
     ] = None,
     *,
     service: ServiceOption = None,

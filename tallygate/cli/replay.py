@@ -45,7 +45,7 @@ from tallygate.replay.trace import Trace, TraceError, read_trace
 def replay(
     trace: Annotated[
         Path | None,
-        typer.Argument(metavar="[TRACE]", help="Of Azure, BurstGPT, Mooncake or Bailian; or synthetic."),
+        typer.Argument(metavar="TRACE", help="Of Azure, BurstGPT, Mooncake or Bailian; or synthetic."),
     ] = None,
     *,
     service: Annotated[str, typer.Option(metavar="SERVICE", help="acme/chat-prod", parser=service_name)],

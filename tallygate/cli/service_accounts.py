@@ -57,7 +57,7 @@ def create(
 @app.command("list")
 def list_service_accounts(
     scope: Annotated[
-        str, typer.Argument(metavar="[SCOPE]", help="acme, or acme/search for a team of it; without it, all")
+        str, typer.Argument(metavar="SCOPE", help="acme, or acme/search for a team of it; without it, all")
     ] = "",
     *,
     control: ControlOption = DEFAULT_CONTROL,

@@ -95,7 +95,7 @@ _OVERFLOWS = {
 @app.command("list")
 def list_services(
     account: Annotated[
-        str, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, all services ever acted on")
+        str, typer.Argument(metavar="ACCOUNT", help="acme; without it, all services ever acted on")
     ] = "",
     *,
     model: Annotated[str, typer.Option(help="Only those of this model.")] = "",

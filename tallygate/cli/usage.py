@@ -42,7 +42,7 @@ _Stub = usage_service_pb2_grpc.UsageServiceStub
 def show_usage(  # an option each
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Accounts and services: acme, acme/chat-prod", parser=usage_name),
+        typer.Argument(metavar="NAME", help="Accounts and services: acme, acme/chat-prod", parser=usage_name),
     ],
     *,
     since: Annotated[

@@ -40,7 +40,7 @@ _MONTHS = 12
 
 
 def what_if(
-    traces: Annotated[list[Path] | None, typer.Argument(metavar="[TRACE]...", help="See `tallygate replay`.")] = None,
+    traces: Annotated[list[Path] | None, typer.Argument(metavar="TRACE", help="See `tallygate replay`.")] = None,
     *,
     settings: Annotated[
         list[Path], typer.Option("--settings", metavar="FILE", help="Settings in TOML; repeatable, side by side.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -18,6 +19,15 @@ from tallygate.cli.on_demand import load
 def test_the_table_says_what_the_command_says_of_itself(name: str) -> None:
     """The list of commands is written from the table."""
     assert load(name).get_short_help_str(limit=300) == PLACES[name].help
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_may_be_left_out_or_repeated_is_said_once(name: str) -> None:
+    """typer brackets optional arguments by itself, and writes dots behind those that may be several."""
+    command = load(name)
+    for one in getattr(command, "commands", {name: command}).values():
+        usage = one.get_usage(typer.Context(one))
+        assert not re.search(r"\[\[|\.\.\.[\]}]", usage), usage
 
 
 def test_help_lists_every_command() -> None:
