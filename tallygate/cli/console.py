@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing_extensions import override
 _WIDTH = 100_000
 """Width of output to a file or a pipe, which has none of its own: whatever reads it finds each row on one line."""
 
+_FILL = re.compile(" +\n")
 _KEPT = "\n"
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -39,7 +41,21 @@ def _is_hidden(one: str) -> bool:
 
 
 class _Console(Console):
-    """Writes no control characters but its own, whatever the printed string has."""
+    """Writes no control characters but its own, whatever the printed string has; and no spaces at the ends of lines."""
+
+    @override
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, without what fills the lines of tables where no terminal is: whatever reads them would find it."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as written:
+            super().print(*objects, **options)
+        try:
+            self.file.write(_FILL.sub("\n", written.get()))
+            self.file.flush()
+        except BrokenPipeError:
+            self.on_broken_pipe()
 
     @override
     def render_str(self, text: str, **options: Any) -> Text:

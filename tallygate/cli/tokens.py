@@ -37,9 +37,7 @@ TokenArgument = Annotated[
 ]
 OwnerArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="SERVICE_ACCOUNT", help="gateway, acme/gateway, acme/search/gateway; without it, yourself"
-    ),
+    typer.Argument(metavar="SERVICE_ACCOUNT", help="gateway, acme/gateway, acme/search/gateway; without it, yourself"),
 ]
 _Stub = token_service_pb2_grpc.TokenServiceStub
 

@@ -69,6 +69,21 @@ def test_resources_are_shown_as_they_are_written(text: str, shown: str) -> None:
     )
 
 
+def test_a_table_in_a_pipe_has_no_spaces_at_the_ends_of_its_lines() -> None:
+    """Where a terminal is they stay; a line that goes on later keeps its own."""
+    services = [inference_service_pb2.InferenceService(name=f"accounts/acme/services/{'s' * n}") for n in (1, 9)]
+    for drawn in (show.service_table(services), show.service_facts(services[0])):
+        lines = printed(drawn).splitlines()
+        assert len(lines) > 1
+        assert lines == [line.rstrip() for line in lines]
+        assert any(line.endswith(" ") for line in printed(drawn, colours=True).splitlines())
+    stream = io.StringIO()
+    to = console._Console(file=stream)
+    to.print("error:", end=" ")
+    to.print("no")
+    assert stream.getvalue() == "error: no\n"
+
+
 def test_our_own_colours_are_still_colours() -> None:
     """A status is styled, not written with brackets."""
     service = inference_service_pb2.InferenceService(

@@ -23,7 +23,7 @@ def test_the_table_says_what_the_command_says_of_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_what_may_be_left_out_or_repeated_is_said_once(name: str) -> None:
-    """typer brackets optional arguments by itself, and writes dots behind those that may be several."""
+    """Typer brackets optional arguments by itself, and writes dots behind those that may be several."""
     command = load(name)
     for one in getattr(command, "commands", {name: command}).values():
         usage = one.get_usage(typer.Context(one))
