@@ -97,7 +97,8 @@ def _of_program(program: Program, now_s: int) -> Iterator[Complaint]:
 def _of_node(where: str, node: Node) -> Iterator[Complaint]:
     if not node.control_answers:
         what = "Its last exchange of leases was not answered."
-        yield Complaint(ERROR, where, what, "See that control runs and that the node may reach it: --control.")
+        remedy = "Its log says why, as outage_began. After a restore: `tallygate recover`."
+        yield Complaint(ERROR, where, what, remedy)
     if node.backlog_count * 2 >= node.backlog_count_max:
         what = f"{node.backlog_count:,} records wait for their commit, of at most {node.backlog_count_max:,}."
         yield Complaint(ERROR, where, what, "See why the metering database is slow; then add nodes or a faster disk.")

@@ -111,7 +111,7 @@ async def start(
     program = Program(module, process, log)
     assert process.stdout is not None
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
+        line = await _first_line(process.stdout)
         assert line.startswith("serving "), program.last_words()
         _, program.address, *_, program.mtls_address = [*line.split(), *([] if " mtls " in line else [""])]
         await asyncio.wait_for(_healthy(program.address, security), PATIENCE_S)
@@ -119,6 +119,14 @@ async def start(
         await program.kill()
         raise
     return program
+
+
+async def _first_line(stdout: asyncio.StreamReader) -> str:
+    """Empty where none comes in time."""
+    try:
+        return (await asyncio.wait_for(stdout.readline(), PATIENCE_S)).decode()
+    except TimeoutError:
+        return ""
 
 
 async def _healthy(address: str, security: Security) -> None:
