@@ -6,7 +6,21 @@ The row that they are added to is in the same table, so that a query adds up any
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, Table, and_, delete, func, or_, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.domain.resolution import DAY_US, Resolution
@@ -75,22 +89,27 @@ class SqlRollUpStore:
 
 
 async def _look(connection: AsyncConnection, span: RollUpSpan, place: str) -> tuple[str | None, bool]:
-    """The first service after the place that has rows to add up, and whether it has: else the last that was looked at.
+    """The first service after the place that has rows to add up, and whether it has: else the last one looked at."""
+    looks = [(await connection.execute(_next_services(table, span, place))).all() for table in _TABLES]
+    # Of a table that has more services, those after the last one were not looked at.
+    lasts = [rows[-1].service for rows in looks if len(rows) == SERVICES]
+    due = [row.service for rows in looks for row in rows if row.is_due]
+    service = min([*due, *lasts], default=None)
+    return service, service in due
 
-    Name by name, since a key begins with it and nearly all rows are outside the span.
+
+def _next_services(table: Table, span: RollUpSpan, place: str) -> Select[Any]:
+    """The next services after the place, and whether each has rows to add up.
+
+    Name by name, since a key begins with it and nearly all rows are outside the span; in one query, as they are many.
     """
-    service = place
-    for _ in range(SERVICES):
-        names = [await connection.scalar(select(func.min(t.c.service)).where(t.c.service > service)) for t in _TABLES]
-        known = [name for name in names if name is not None]
-        if not known:
-            return None, False
-        service = min(known)
-        for table in _TABLES:
-            found = select(true()).where(*_conditions(table, span, service)).limit(1)
-            if await connection.scalar(found):
-                return service, True
-    return service, False
+    first = select(func.min(table.c.service).label("service"), literal(1).label("number"))
+    names = first.where(table.c.service > place).cte("names", recursive=True)
+    after = select(func.min(table.c.service)).where(table.c.service > names.c.service).scalar_subquery()
+    some_more = names.c.service.is_not(None), names.c.number < SERVICES
+    names = names.union_all(select(after, names.c.number + 1).where(*some_more))
+    is_due = exists().where(*_conditions(table, span, names.c.service)).label("is_due")
+    return select(names.c.service, is_due).where(names.c.service.is_not(None)).order_by(names.c.number)
 
 
 async def _add_up(connection: AsyncConnection, table: Table, span: RollUpSpan, service: str) -> int:
@@ -109,7 +128,7 @@ async def _add_up(connection: AsyncConnection, table: Table, span: RollUpSpan, s
     return len(rows)
 
 
-def _conditions(table: Table, span: RollUpSpan, service: str) -> Iterable[ColumnElement[bool]]:
+def _conditions(table: Table, span: RollUpSpan, service: str | ColumnElement[str]) -> Iterable[ColumnElement[bool]]:
     """Rows of that service within the span that are not yet by its step."""
     minute = table.c.minute_us
     yield and_(table.c.service == service, minute >= span.start_us, minute < span.end_us)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidRequestError
@@ -201,3 +201,17 @@ async def test_a_clock_that_jumps_ahead_rolls_nothing_up(database: AsyncEngine, 
     clock.jump(us=2 * KEPT_FINER_US[DAY_US])
     await run(rolls)
     assert await times(database) == minutes
+
+
+async def test_many_services_are_looked_at_with_one_query(database: AsyncEngine, recorder: SqlRecorder) -> None:
+    """Of each table, for fifty of them: a node of which many services are known goes through all of them every day."""
+    services = [f"accounts/acme/services/s{number:03d}" for number in range(60)]
+    await write(recorder, *(usage(SINCE_NOON, 1, service=name) for name in services))
+    said: list[str] = []
+    event.listen(
+        database.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: said.append(statement),
+    )
+    await run(roller(database, HOURS_DUE_US - 1))
+    assert 0 < sum("minute_usage" in statement for statement in said) <= len(services) // 10
