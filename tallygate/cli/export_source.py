@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import grpc
@@ -31,6 +33,8 @@ from tallygate.metering.v1 import (
 
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
+SERVICES_AT_ONCE: Final = 2
+"""Number of services whose records are read in turn."""
 STEPS_AT_ONCE: Final = 1_440
 """Number of steps that are asked for at a time, unless there are too many buckets in them."""
 
@@ -52,7 +56,7 @@ class Source:
         self._metering = metering_addresses(metering)[0]
 
     def records(self, span: Span) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
-        """Records that were settled in the span, service by service."""
+        """Records that were settled in the span; those of one service in order of their ids, of a few in turn."""
         services = [self._name] if "/services/" in self._name else self._services(span)
         firsts = (
             usage_service_pb2.ListRequestUsageRequest(
@@ -146,14 +150,14 @@ class Source:
 def _record_pages(
     node: PatientNode, firsts: Iterator[usage_service_pb2.ListRequestUsageRequest]
 ) -> Iterator[Sequence[request_usage_pb2.RequestUsage]]:
-    """The pages of one service after the other. The next one is on its way while the one before is written."""
-    call, wanted = node.stub.ListRequestUsage, next(firsts, None)
-    coming = node.ask(call, wanted) if wanted is not None else None
-    while wanted is not None:
-        page: usage_service_pb2.ListRequestUsageResponse = node.answer(call, wanted, coming)
+    """Pages of a few services in turn. While one is written others are on their way, so that the node never waits."""
+    call = node.stub.ListRequestUsage
+    coming = deque((first, node.ask(call, first)) for first in islice(firsts, SERVICES_AT_ONCE))
+    while coming:
+        wanted, on_its_way = coming.popleft()
+        page: usage_service_pb2.ListRequestUsageResponse = node.answer(call, wanted, on_its_way)
         if page.next_page_token:
             wanted.page_token = page.next_page_token
-        else:
-            wanted = next(firsts, None)
-        coming = node.ask(call, wanted) if wanted is not None else None
+        more = [wanted] if page.next_page_token else islice(firsts, 1)
+        coming.extend((each, node.ask(call, each)) for each in more)
         yield page.request_usages

@@ -150,7 +150,17 @@ def test_all_pages_of_all_services_are_read(node: tuple[Node, Source]) -> None:
     servicer, source = node
     servicer.records = {CHAT: ["a", "b", "c"], f"{CHAT}-2": [], f"{CHAT}-3": ["d", "e"], f"{CHAT}-4": ["f"]}
     servicer.buckets_max = 4
-    assert _ids(source) == ["a", "b", "c", "d", "e", "f"]
+    ids = _ids(source)
+    assert sorted(ids) == ["a", "b", "c", "d", "e", "f"]
+    assert [each for each in ids if each in "abc"] == ["a", "b", "c"]
+
+
+def test_a_node_has_another_page_to_make_while_one_is_written(node: tuple[Node, Source]) -> None:
+    """Two services are read in turn, and the next one begins where one ends."""
+    servicer, source = node
+    servicer.records = {CHAT: ["a", "b", "c", "d", "e"], f"{CHAT}-2": ["f", "g", "h"], f"{CHAT}-3": ["i"]}
+    pages = [[record.request_id for record in page] for page in source.records(span(0, DAY_S))]
+    assert pages == [["a", "b"], ["f", "g"], ["c", "d"], ["h"], ["e"], ["i"]]
 
 
 def test_a_node_that_is_started_again_is_asked_for_the_same_page(
