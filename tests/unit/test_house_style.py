@@ -1,10 +1,10 @@
 """The rules of style that no linter knows."""
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -37,17 +37,55 @@ POINTER = re.compile(r"See (?:(?!\.\s).)+\Z")
 """A docstring that is one sentence, and only points elsewhere."""
 
 
-def files() -> Iterator[tuple[Path, str]]:
-    for place in PLACES:
-        for path in sorted((ROOT / place).rglob("*.py")):
-            if not EXEMPT.search(path.as_posix()):
-                yield path.relative_to(ROOT), path.read_text()
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A function or a class, as far as a rule looks at it: a tree for each file would fill the memory."""
+
+    name: str
+    line: int
+    lines: int
+    docstring: str
+    is_function: bool
 
 
-def functions(source: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+@cache
+def files() -> tuple[tuple[Path, str], ...]:
+    return tuple(
+        (path.relative_to(ROOT), path.read_text())
+        for place in PLACES
+        for path in sorted((ROOT / place).rglob("*.py"))
+        if not EXEMPT.search(path.as_posix())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rules look at in a file: its definitions, however deep, and what its constants are explained by."""
+
+    definitions: tuple[Definition, ...]
+    constants: tuple[tuple[int, str], ...]
+
+
+@cache
+def facts(source: str) -> Facts:
+    """Parsed once for all rules, which is most of what they cost."""
+    tree = ast.parse(source)
+    definitions = tuple(
+        Definition(
+            node.name,
+            node.lineno,
+            (node.end_lineno or 0) - node.lineno + 1,
+            ast.get_docstring(node) or "",
+            not isinstance(node, ast.ClassDef),
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    )
+    return Facts(definitions, tuple(explained_constants(tree, source.splitlines())))
+
+
+def functions(source: str) -> Iterator[Definition]:
+    return (definition for definition in facts(source).definitions if definition.is_function)
 
 
 def test_files_are_short() -> None:
@@ -58,10 +96,10 @@ def test_files_are_short() -> None:
 def test_functions_are_short() -> None:
     """A function fits on a screen; aim for less than 40 lines."""
     long = [
-        f"{path}:{function.lineno} {function.name}"
+        f"{path}:{function.line} {function.name}"
         for path, source in files()
         for function in functions(source)
-        if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES_MAX
+        if function.lines > FUNCTION_LINES_MAX
     ]
     assert long == []
 
@@ -69,47 +107,38 @@ def test_functions_are_short() -> None:
 def test_tests_say_what_they_hold() -> None:
     """Each test has a docstring: what must be true, in a sentence."""
     silent = [
-        f"{path}:{function.lineno} {function.name}"
+        f"{path}:{function.line} {function.name}"
         for path, source in files()
         if path.name.startswith("test_")
         for function in functions(source)
-        if function.name.startswith("test_") and not ast.get_docstring(function)
+        if function.name.startswith("test_") and not function.docstring
     ]
     assert silent == []
 
 
-def explained_constants(source: str) -> Iterator[tuple[int, str]]:
+def explained_constants(tree: ast.Module, lines: list[str]) -> Iterator[tuple[int, str]]:
     """Assignments in modules and classes: the line of each, and its docstring or the comment at its end."""
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    for scope in ast.walk(ast.parse(source)):
+    for scope in ast.walk(tree):
         if not isinstance(scope, ast.Module | ast.ClassDef):
             continue
         for node, after in zip_longest(scope.body, scope.body[1:]):
             if isinstance(node, ast.Assign | ast.AnnAssign):
+                _, _, comment = lines[(node.end_lineno or 0) - 1].partition("  # ")
                 match after:
                     case ast.Expr(value=ast.Constant(value=str(docstring))):
                         yield node.lineno, docstring
-                    case _ if node.end_lineno in comments:
-                        yield node.lineno, comments[node.end_lineno]
+                    case _ if comment:
+                        yield node.lineno, comment
 
 
 def vague_constants(source: str) -> list[int]:
     """Lines of constants whose explanation begins without its noun."""
-    return [line for line, text in explained_constants(source) if VAGUE_START.match(text)]
+    return [line for line, text in facts(source).constants if VAGUE_START.match(text)]
 
 
 def pointers(source: str) -> list[str]:
     """Functions and classes whose docstring only points elsewhere."""
-    return [
-        node.name
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if POINTER.match(ast.get_docstring(node) or "")
-    ]
+    return [definition.name for definition in facts(source).definitions if POINTER.match(definition.docstring)]
 
 
 def has_vague_head(source: str) -> bool:
