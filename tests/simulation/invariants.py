@@ -241,7 +241,7 @@ def _said_exactly(row: sqlite3.Row) -> Tally:
     counts = Counts(*(row[f"{kind}_tokens"] for kind in KINDS))
     ranks = json.loads(row["ranks"])
     if ranks:
-        return Tally.from_ranks(counts, ranks).only_exact
+        return Tally.from_ranks(counts, tuple(ranks)).only_exact
     return Tally.of(counts, finish=row["state"] == "finished", estimated=bool(row["estimated"])).only_exact
 
 
