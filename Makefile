@@ -4,7 +4,8 @@ JOBS ?= 2
 FOCUS_PYTHON ?= python3.12
 PROMTOOL ?= promtool
 BIN := .venv/bin
-RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
+BUILT := build/$(if $(filter quick,$(COMPILED)),quick,compiled)
+RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=$(BUILT) )$(BIN)/python
 CODE := tallygate control_service metering_service books_audit tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 # Tests start hundreds of programs: where bytecode is not kept, each compiles all modules again.
@@ -18,7 +19,7 @@ help:  ## this list
 demo: .venv/cli $(if $(CONSOLE),.venv/console)  ## both services, a simulated inference server, and what it cost, in one terminal; CONSOLE=1 with pages in the browser
 	$(BIN)/tallygate demo $(if $(CONSOLE),--console)
 
-test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. COMPILED=1, also below: of what `make compiled` builds
+test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. COMPILED=1, also below: of what `make compiled` builds; COMPILED=quick: not optimised
 	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder) $(TESTS)
 
 compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
@@ -100,12 +101,19 @@ stubs: .venv/dev  ## tallygate/**/*_pb2* from protos/
 release-contract: .venv/dev  ## from here on, `check` refuses changes that break today's contract
 	$(BIN)/buf build protos --exclude-source-info --output $(CONTRACT)
 
-test simulate torture drill bench: $(if $(COMPILED),build/compiled)
+test simulate torture drill bench: $(if $(COMPILED),$(BUILT))
 
-build/compiled: .venv/dev $(shell find tallygate control_service metering_service books_audit -name '*.py')
-	rm -rf build
+SOURCES := $(shell find tallygate control_service metering_service books_audit -name '*.py')
+
+build/compiled: .venv/dev $(SOURCES)
+	rm -rf build/compiled build/dist
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
+
+build/quick: .venv/dev pyproject.toml $(SOURCES)
+	$(BIN)/python -m scripts.quick_compile
+	@PYTHONSAFEPATH=1 PYTHONPATH=$@ $(BIN)/python -c 'import metering_service; assert metering_service.IS_COMPILED'
+	@touch $@
 
 clean:  ## delete what make has built: .venv and build
 	rm -rf .venv build
