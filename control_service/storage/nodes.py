@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Executable, RowMapping, Select, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, RowMapping, Select, bindparam, case, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -13,6 +13,7 @@ from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
 from control_service.storage.given import NUMBER, TEXT, Columns, given, is_one_of, keys_of, parameters
 from control_service.usecases.fleet_ports import Nodes, Renewal
+from tallygate._server.database.fixed_query import FixedQuery
 
 _nodes = schema.nodes
 _meta = schema.meta
@@ -43,16 +44,16 @@ class NodeRows(Nodes):
     @override
     async def lock_all(self, names: Collection[str]) -> dict[str, Node]:
         dialect = self._connection.dialect.name
-        rows = await self._connection.execute(_lock_all(dialect), keys_of(dialect, sorted(names)))
-        return {row[0]: Node(*row) for row in rows}
+        rows = await _lock_all(dialect).rows(self._connection, keys_of(dialect, sorted(names)))
+        return {row["node"]: Node(*row.values()) for row in rows}
 
     @override
     async def renew(self, renewals: Collection[Renewal], expected_version: int, now_us: int) -> frozenset[str]:
         dialect = self._connection.dialect.name
         given_rows = parameters(dialect, _RENEWAL, renewals)
         moments = {"expected_version": expected_version, "now_us": now_us, "valid_until_us": now_us + LEASE_VALIDITY_US}
-        taken = await self._connection.execute(_renew(dialect), given_rows | moments)
-        return frozenset(taken.scalars())
+        taken = await _renew(dialect).rows(self._connection, given_rows | moments)
+        return frozenset(row["node"] for row in taken)
 
     @override
     async def mark_settled(self, name: str, below_epoch: int) -> None:
@@ -82,8 +83,8 @@ class NodeRows(Nodes):
             await self.lock_all(names)
         dialect = self._connection.dialect.name
         given_rows = parameters(dialect, _ACKNOWLEDGED, [(*epoch, version) for epoch, version in acknowledged.items()])
-        known = await self._connection.execute(_acknowledge(dialect), given_rows | {"now_us": now_us})
-        return frozenset((name, epoch) for name, epoch in known)
+        known = await _acknowledge(dialect).rows(self._connection, given_rows | {"now_us": now_us})
+        return frozenset((row["node"], row["epoch"]) for row in known)
 
     @override
     async def metering_database(self) -> str:
@@ -106,15 +107,15 @@ def _find(dialect: str) -> Select[Any]:
 
 
 @cache
-def _lock_all(dialect: str) -> Executable:
-    return _find(dialect).order_by(_nodes.c.node).with_for_update()
+def _lock_all(dialect: str) -> FixedQuery:
+    return FixedQuery(_find(dialect).order_by(_nodes.c.node).with_for_update())
 
 
 @cache
-def _renew(dialect: str) -> Executable:
+def _renew(dialect: str) -> FixedQuery:
     rows = given(dialect, _RENEWAL)
     expected_version = bindparam("expected_version", type_=BigInteger)
-    return (
+    return FixedQuery(
         update(_nodes)
         .where(
             _nodes.c.node == rows.c.node,
@@ -139,9 +140,9 @@ def _renew(dialect: str) -> Executable:
 
 
 @cache
-def _acknowledge(dialect: str) -> Executable:
+def _acknowledge(dialect: str) -> FixedQuery:
     rows, known = given(dialect, _ACKNOWLEDGED), _nodes.c.acknowledged_version
-    return (
+    return FixedQuery(
         update(_nodes)
         .where(_nodes.c.node == rows.c.node, _nodes.c.epoch == rows.c.epoch)
         .values(

@@ -1,8 +1,8 @@
-"""Fixed queries: SELECTs whose text never changes, spelled once for each database and asked of its driver.
+"""Fixed queries: statements with rows whose text never changes, spelled once for each database and asked of its driver.
 
 Through SQLAlchemy a query takes several times as much processor as by the driver alone. Transactions are begun and
 ended by SQLAlchemy all the same, which also knows what to do with connections that broke: on PostgreSQL a transaction
-begins with its first statement, so that one goes through SQLAlchemy.
+begins with its first statement, so that one goes through SQLAlchemy, though as it is spelled.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,28 +11,36 @@ from typing import Any, TypeAlias
 
 import aiosqlite
 import asyncpg
-from sqlalchemy import Dialect, Select
+from sqlalchemy import Connection, Dialect, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import ReturningUpdate
 
 Driver: TypeAlias = aiosqlite.Connection | asyncpg.Connection
 
 
-class FixedQuery:
-    """A SELECT with named parameters. None of them is a list that IN takes apart, or the text would change."""
+Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
 
-    def __init__(self, statement: Select[Any]) -> None:
+
+class FixedQuery:
+    """A SELECT, or an UPDATE with RETURNING, with named parameters.
+
+    None of them is a list that IN takes apart, or the text would change.
+    """
+
+    def __init__(self, statement: Statement) -> None:
         self._statement = statement
         self._spelled: dict[str, _Spelled] = {}
 
     async def rows(self, connection: AsyncConnection, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows, by name of column. Raises what SQLAlchemy raises, or the driver."""
-        driver = _driver_in_transaction(connection)
-        if driver is None:
+        if connection.sync_connection is None:
             return [dict(row) for row in (await connection.execute(self._statement, parameters)).mappings()]
         spelled = self._spelled_for(connection.dialect)
-        found = await asked(driver, spelled.text, spelled.values(parameters))
-        return [spelled.row(values) for values in found]
+        driver, given = _driver_in_transaction(connection.sync_connection), spelled.values(parameters)
+        if driver is None:
+            return [spelled.row(row) for row in await connection.exec_driver_sql(spelled.text, tuple(given))]
+        return [spelled.row(row) for row in await asked(driver, spelled.text, given)]
 
     def _spelled_for(self, dialect: Dialect) -> "_Spelled":
         if dialect.name not in self._spelled:
@@ -71,11 +79,11 @@ class _Spelled:
         return found
 
 
-def _spell(statement: Select[Any], dialect: Dialect) -> _Spelled:
+def _spell(statement: Statement, dialect: Dialect) -> _Spelled:
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)
     assert compiled.positiontup is not None
-    columns = {str(column.key): column.type.dialect_impl(dialect) for column in statement.selected_columns}
+    columns = {str(column.key): column.type.dialect_impl(dialect) for column in statement.exported_columns}
     readers = {name: kind.result_processor(dialect, None) for name, kind in columns.items()}
     return _Spelled(
         text=str(compiled),
@@ -86,10 +94,8 @@ def _spell(statement: Select[Any], dialect: Dialect) -> _Spelled:
     )
 
 
-def _driver_in_transaction(connection: AsyncConnection) -> Driver | None:
+def _driver_in_transaction(connection: Connection) -> Driver | None:
     """The driver's own connection, if a transaction has begun on it."""
-    if connection.sync_connection is None:
-        return None
-    driver: Any = connection.sync_connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
     has_begun = driver.in_transaction if isinstance(driver, aiosqlite.Connection) else driver.is_in_transaction()
     return driver if has_begun else None

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text, bindparam, func, insert, select, text
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database import fixed_query
@@ -18,6 +18,9 @@ lines = Table("lines", MetaData(), Column("n", BigInteger), Column("name", Text)
 FROM = select(lines).where(lines.c.n >= bindparam("least"), lines.c.name != "left out").order_by(lines.c.n)
 QUERY = FixedQuery(FROM)
 SLEEP = FixedQuery(select(func.pg_sleep(bindparam("for_s", type_=BigInteger)).label("slept")))
+CHANGE = FixedQuery(
+    update(lines).where(lines.c.n == bindparam("least")).values(n=lines.c.n + 10, done=True).returning(lines)
+)
 ROWS: list[dict[str, Any]] = [
     {"n": 1, "name": "a", "done": True},
     {"n": 2, "name": "b", "done": False},
@@ -70,6 +73,21 @@ async def test_a_transaction_that_begins_with_it_sees_one_moment(engine: AsyncEn
         assert len((await reader.execute(FROM, {"least": 1})).all()) == 2
     async with read_only(engine) as reader:
         assert len(await QUERY.rows(reader, {"least": 1})) == 3
+
+
+async def test_what_is_changed_is_found(engine: AsyncEngine, asked: list[str]) -> None:
+    """By the statement that begins the transaction and by one after it; with the transaction it stays, or goes."""
+    await fill(engine)
+    async with engine.begin() as connection:
+        assert await CHANGE.rows(connection, {"least": 2}) == [{"n": 12, "name": "b", "done": True}]
+        assert await CHANGE.rows(connection, {"least": 12}) == [{"n": 22, "name": "b", "done": True}]
+    with pytest.raises(RuntimeError):
+        async with engine.begin() as connection:
+            await CHANGE.rows(connection, {"least": 1})
+            raise RuntimeError
+    async with read_only(engine) as connection:
+        assert await QUERY.rows(connection, {"least": 1}) == [ROWS[0], {"n": 22, "name": "b", "done": True}]
+    assert len(asked) >= 1
 
 
 async def test_a_connection_that_is_lost_half_way_is_not_used_again(postgres_url: str) -> None:
