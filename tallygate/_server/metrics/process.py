@@ -29,27 +29,24 @@ class ProcessWatch:
             str(generation): Histogram() for generation in range(len(gc.get_threshold()))
         }
         self._began_ns = 0
-        self._asked: asyncio.Handle
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Counts inside the block."""
         gc.callbacks.append(self._note_gc)
-        self._ask(asyncio.get_running_loop())
+        lag = asyncio.create_task(self._watch_lag())
         try:
             yield
         finally:
-            self._asked.cancel()
+            lag.cancel()
             gc.callbacks.remove(self._note_gc)
 
-    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        due = loop.time() + LAG_INTERVAL_S
-        # Not by a pause, which the loop may prolong.
-        self._asked = loop.call_at(due, self._note_lag, loop, due)
-
-    def _note_lag(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))
-        self._ask(loop)
+    async def _watch_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self.loop_lag.observe(max(0, int((loop.time() - due) * 1e9)))
 
     def _note_gc(self, phase: str, info: Mapping[str, Any]) -> None:
         if phase == "start":

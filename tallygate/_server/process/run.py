@@ -10,7 +10,6 @@ from typing import Final, TypeAlias
 import uvloop
 
 from tallygate._server.errors import StartupError, SupersededError
-from tallygate._server.process.shared_wakes import SharedWakesLoop
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -26,7 +25,7 @@ def run(main: Main) -> None:
         SystemExit: with code 2, after one line on stderr, when `main` raises a StartupError; 3 for a SupersededError.
     """
     with ends_program():
-        uvloop.run(_until_stopped(main), loop_factory=SharedWakesLoop)
+        uvloop.run(_until_stopped(main))
 
 
 @contextmanager

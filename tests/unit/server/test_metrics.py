@@ -3,10 +3,9 @@
 import asyncio
 import socket
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
@@ -18,7 +17,6 @@ from tallygate._server.metrics.certificates import expiry_s
 from tallygate._server.metrics.endpoint import LoopCollector, serving_metrics
 from tallygate._server.metrics.families import counter, gauge, seconds
 from tallygate._server.metrics.histogram import MS, Histogram
-from tallygate._server.metrics.process import ProcessWatch
 from tests.harness.tls import Certificates
 
 
@@ -112,38 +110,3 @@ def test_the_first_certificate_that_ends_counts(tmp_path: Path) -> None:
     sooner, later = made.expired_server().certificate.read_bytes(), made.server().certificate.read_bytes()
     ends_s = load_pem_x509_certificate(sooner).not_valid_after_utc.timestamp()
     assert expiry_s(later + sooner) == expiry_s(sooner + later) == expiry_s(sooner) == ends_s < expiry_s(later)
-
-
-class SlowLoop:
-    """What rings on it is late by so much."""
-
-    def __init__(self, late_s: float) -> None:
-        self._late_s = late_s
-        self._now_s = 0.0
-        self._ring: Callable[[], None] = lambda: None
-
-    def time(self) -> float:
-        return self._now_s
-
-    def call_at(self, when: float, callback: Callable[..., None], *args: object) -> mock.Mock:
-        def ring() -> None:
-            self._now_s = when + self._late_s
-            callback(*args)
-
-        self._ring = ring
-        return mock.Mock()
-
-    def ring(self) -> None:
-        self._ring()
-
-
-@pytest.mark.parametrize(("late_s", "lag_ns"), [(0.030, 30 * MS), (-0.008, 0)])
-def test_a_loop_that_is_late_is_told(monkeypatch: pytest.MonkeyPatch, late_s: float, lag_ns: int) -> None:
-    """Each time that it is asked; one that rings a little early is on time."""
-    loop, watch = SlowLoop(late_s), ProcessWatch()
-    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
-    with watch.watching():
-        for _ in range(3):
-            loop.ring()
-    assert watch.loop_lag.sum == pytest.approx(3 * lag_ns)
-    assert sum(watch.loop_lag.counts) == 3
