@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
@@ -32,4 +33,6 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    # A command says in a sentence what went wrong; gRPC's core would say it besides, in a form of its own.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app()

@@ -1,10 +1,12 @@
-"""The command where its extra is not installed."""
+"""The command before any of its commands: where its extra is not installed, and what gRPC's core may write."""
 
+import os
 import sys
 
 import pytest
 
 from tallygate import cli
+from tallygate.cli import app
 
 
 def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,3 +18,12 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys
         cli.main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == ("The command needs typer, which comes with: pip install 'tallygate[cli]'\n")
+
+
+def test_what_went_wrong_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, in a sentence; gRPC's core is silent unless its own variable is set."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "")
+    monkeypatch.delenv("GRPC_VERBOSITY")
+    monkeypatch.setattr(app, "app", lambda: None)
+    app.main()
+    assert os.environ["GRPC_VERBOSITY"] == "NONE"
