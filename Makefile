@@ -110,10 +110,11 @@ build/compiled: .venv/dev $(SOURCES)
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
 
-build/quick: .venv/dev pyproject.toml $(SOURCES)
+build/quick: .venv/dev pyproject.toml scripts/quick_compile.py $(SOURCES)
+	rm -rf $@
 	$(BIN)/python -m scripts.quick_compile
-	@PYTHONSAFEPATH=1 PYTHONPATH=$@ $(BIN)/python -c 'import metering_service; assert metering_service.IS_COMPILED'
-	@touch $@
+	@PYTHONSAFEPATH=1 PYTHONPATH=build/unfinished $(BIN)/python -c 'import metering_service; assert metering_service.IS_COMPILED'
+	@touch build/unfinished && mv build/unfinished $@
 
 clean:  ## delete what make has built: .venv and build
 	rm -rf .venv build

@@ -1,4 +1,4 @@
-"""Compiles for tests what the wheel has compiled: the same C, in build/quick, not optimised and so in half the time."""
+"""Compiles for tests what the wheel has compiled: the same C, not optimised and so in half the time."""
 
 import shutil
 import tomllib
@@ -9,7 +9,8 @@ from mypyc.build import mypycify
 from setuptools import Distribution
 
 ROOT: Final = Path(__file__).parents[1]
-QUICK: Final = ROOT / "build" / "quick"
+UNFINISHED: Final = ROOT / "build" / "unfinished"
+"""Folder that becomes build/quick once all of it is there: what is left of a failure is no build."""
 PACKAGE: Final = "metering_service"
 HOOK: Final = ("tool", "hatch", "build", "targets", "wheel", "hooks", "mypyc")
 """Where pyproject.toml says what is compiled, and how its types are checked."""
@@ -17,15 +18,15 @@ HOOK: Final = ("tool", "hatch", "build", "targets", "wheel", "hooks", "mypyc")
 
 def main() -> None:
     """Leave a package that comes first on PYTHONPATH: Python for what is not compiled, and the extensions beside it."""
-    shutil.rmtree(QUICK, ignore_errors=True)
-    shutil.copytree(ROOT / PACKAGE, QUICK / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(UNFINISHED, ignore_errors=True)
+    shutil.copytree(ROOT / PACKAGE, UNFINISHED / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     wheel = wheel_options(ROOT)
     extensions = mypycify(
         [*wheel["mypy-args"], *compiled_files(ROOT, wheel)],
-        **{**wheel["options"], "opt_level": "0", "debug_level": "0", "target_dir": str(QUICK / "c")},
+        **{**wheel["options"], "opt_level": "0", "debug_level": "0", "target_dir": str(UNFINISHED / "c")},
     )
     command = Distribution({"name": PACKAGE, "ext_modules": extensions}).get_command_obj("build_ext")
-    command.build_lib, command.build_temp = str(QUICK), str(QUICK / "objects")
+    command.build_lib, command.build_temp = str(UNFINISHED), str(UNFINISHED / "objects")
     command.ensure_finalized()
     command.run()
 
