@@ -18,7 +18,8 @@ from typing_extensions import override
 _WIDTH = 100_000
 """Width of output to a file or a pipe, which has none of its own: whatever reads it finds each row on one line."""
 
-_FILL = re.compile(" +\n")
+# Only from where spaces begin, or each space of a long fill within a line would be looked from.
+_FILL = re.compile("(?<! ) +\n")
 _KEPT = "\n"
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
