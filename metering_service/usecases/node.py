@@ -108,7 +108,7 @@ class Node:
         self.keys = Keys(clock, settings, work, self.accounts)
         self.services: dict[str, ServiceState] = {}
         self.service_round: deque[ServiceState] = deque()
-        """Those that housekeeping looks at next; some were forgotten meanwhile."""
+        """Those that housekeeping looks at before it begins anew; some were forgotten meanwhile."""
         self.lease_index = LeaseIndex(new_id)
         self.limits = KnownLimits()
         self.unknown: OrderedDict[str, None] = OrderedDict()
@@ -140,7 +140,6 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
-            self.service_round.append(service)
             self.accounts.follow(account_of(name))
             self.work.subscribe(name)
             self.note_unknown(name)

@@ -1,5 +1,6 @@
 """The intake of configurations from the control service."""
 
+from collections import deque
 from dataclasses import replace
 from typing import Final
 
@@ -57,11 +58,10 @@ def forget_idle(node: Node) -> None:
     Some of them at a time, each in its turn.
     """
     since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
+    # Taken from those that are known: made-up names come and go faster than they are looked at.
+    node.service_round = node.service_round or deque(node.services.values())
     for _ in range(min(VISITED_AT_ONCE, len(node.service_round))):
         service = node.service_round.popleft()
-        if node.services.get(service.name) is not service:
-            continue
-        if service.last_used_ns <= since_ns and service.is_empty:
+        is_idle = service.last_used_ns <= since_ns and service.is_empty
+        if is_idle and node.services.get(service.name) is service:
             node.forget(service.name)
-        else:
-            node.service_round.append(service)

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.report import Phase
+from metering_service.usecases.leases import config_intake
+from metering_service.usecases.leases.config_intake import forget_idle
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import with_trial
@@ -20,6 +24,17 @@ def test_made_up_names_do_not_fill_the_memory() -> None:
         client.say(report(AUTHORIZE, service=f"accounts/acme/services/nobody-{number}"))
     assert len(fleet["a"].node.services) == len(fleet["a"].node.unknown) == 10
     assert {decision.reason for _, decision in client.decisions} == {Reason.UNKNOWN_SERVICE}
+
+
+def test_nor_do_they_faster_than_housekeeping_looks_at_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing of names that were forgotten before it came to them, but for those of one round."""
+    monkeypatch.setattr(config_intake, "VISITED_AT_ONCE", 4)
+    node = Fleet(settings=NodeSettings(unknown_services_max=10))["a"].node
+    for number in range(100):
+        node.service(f"accounts/acme/services/nobody-{number}")
+        if number % 10 == 0:
+            forget_idle(node)
+        assert len(node.service_round) <= 10
 
 
 def test_nor_do_they_while_control_does_not_answer() -> None:
