@@ -222,3 +222,18 @@ def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
     lease.demand.forget_needs()
     assert not lease.is_idle(late_ns + SECOND_NS)
     assert lease.is_idle(late_ns + 2 * CLOSE_AFTER_NS)
+
+
+def test_a_lease_that_found_nothing_is_looked_at_when_it_may_ask_again(lease: Lease) -> None:
+    """Its pot was confirmed to be empty, and all that was on it is used up: in a second it asks for more."""
+    lease.hold(100, 2 * SECOND_NS)
+    lease.book(100, 100)
+    lease.committed = 100
+    lease.demand.need(1)
+    now_ns = 4 * SECOND_NS
+    lease.answered(ask(lease, now_ns), answer(100, empty=True, available=0), now_ns, now_ns)
+    lease.demand.forget_needs()
+    lease.answered(ask(lease, now_ns), answer(100, available=0), now_ns, now_ns)
+    assert lease.statement(now_ns, idle=False) is None
+    assert lease.next_look_ns(now_ns, idle=False) == now_ns
+    assert ask(lease, now_ns + SECOND_NS).wanted_units > 0
