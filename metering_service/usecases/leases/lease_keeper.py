@@ -137,9 +137,23 @@ class LeaseKeeper:
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 statements.append(statement)
-        looks_ns = () if statements else [lease.next_look_ns(now_ns, idle=idle) for lease in holder.all_leases()]
-        holder.next_look_ns = min(looks_ns, default=now_ns)
+        holder.next_look_ns = now_ns if statements else self._next_look_ns(holder, now_ns)
         return statements
+
+    def _next_look_ns(self, holder: LeaseHolder, now_ns: int) -> int:
+        """When time alone may give its leases something to say, where a look has just found nothing.
+
+        What waits, and a service for which a reserve is kept, goes without anything happening to a lease.
+        """
+        if holder.is_waited_for:
+            return now_ns
+        idle = holder.is_at_rest
+        looks_ns = [lease.next_look_ns(now_ns, idle=idle) for lease in holder.all_leases()]
+        if any(lease.demand.reserve for lease in holder.all_leases()):
+            kept_ns, services = self._node.settings.reserve_kept_ns, self._node.services
+            names = holder.reserves if isinstance(holder, PotState) else (holder.name,)
+            looks_ns += [services[name].last_used_ns + kept_ns + 1 for name in names if not services[name].open]
+        return min(looks_ns, default=now_ns)
 
     def answered(
         self, statements: Sequence[LeaseStatement], answers: Sequence[LeaseAnswer], asked_ns: int, valid_for_ns: int

@@ -37,6 +37,11 @@ class LeaseHolder:
         """Whether no request holds or waits for anything here."""
         raise NotImplementedError
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a request waits for something here."""
+        raise NotImplementedError
+
     def new_lease(self, lease_id: str, kind: PotKind) -> Lease:
         """A lease with nothing granted yet."""
         return Lease(lease_id, self.name, self.lease_uid, kind)

@@ -35,6 +35,11 @@ class PotState(LeaseHolder):
     def is_at_rest(self) -> bool:
         return not self._needs and not any(lease.held for lease in self.leases.values())
 
+    @property
+    @override
+    def is_waited_for(self) -> bool:
+        return bool(self._needs)
+
     def is_over(self, limit: Limit | None) -> bool:
         """Whether nothing is left to know of it: periods and members come and go. `limit`: its own, if it is there."""
         del limit

@@ -60,6 +60,11 @@ class ServiceState(LeaseHolder):
         return not self.open and not self.waiters
 
     @property
+    @override
+    def is_waited_for(self) -> bool:
+        return bool(self.waiters)
+
+    @property
     def team(self) -> str:
         """Id of the team that the service belongs to now; empty for none, and while it is not known."""
         return self.config.team if self.config is not None else ""

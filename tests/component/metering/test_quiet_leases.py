@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from metering_service.domain.lease import LeaseStatement
 from metering_service.domain.report import Phase
 from metering_service.usecases.leases import due_holders
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.state.service_state import ServiceState
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import with_money, with_reservation, with_trial
 
@@ -41,6 +43,8 @@ class Looks:
                 for lease in holder.all_leases():
                     self.left_alone += 1
                     unseen = deepcopy(lease)
+                    if isinstance(holder, ServiceState) and not keeper._keeps_reserve(holder, now_ns):
+                        unseen.demand.reserve = 0
                     assert not unseen.is_idle(now_ns)
                     assert unseen.statement(now_ns, idle=holder.is_at_rest) is None
 
@@ -76,3 +80,44 @@ def test_a_lease_that_is_left_alone_has_nothing_to_say(monkeypatch: pytest.Monke
         fleet.run(ms=rest_ms % 1_000, seconds=rest_ms // 1_000)
     fleet.run(seconds=70)
     assert looks.left_alone > STEPS
+
+
+def test_a_reserve_goes_back_a_minute_after_the_last_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever its lease was looked at last, if only to hear that nothing is to be said."""
+    monkeypatch.setattr(due_holders, "VISITED_MIN", 1)
+    fleet = Fleet()
+    client = Client(fleet["a"])
+    for name in SERVICES:
+        with_trial(fleet, 10**6, name=name, outage_tokens_max=500)
+        client.send(report(Phase.AUTHORIZE, name[-2:], Counts(20), service=name))
+        fleet.run(ms=500)
+        client.send(report(Phase.FINISH, name[-2:], Counts(20, output=20), service=name))
+    fleet.run(seconds=30)
+    index = fleet["a"].node.lease_index
+    leases = [lease for holder in index.holders.values() for lease in holder.all_leases()]
+    assert [lease.free for lease in leases] == [500] * len(SERVICES)
+    index.moved.update(index.holders)
+    fleet.run(seconds=32)
+    assert [lease.free for lease in leases] == [0] * len(SERVICES)
+
+
+def test_units_go_back_once_a_wait_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits for something else keeps them, and when it is refused nothing happens to their lease."""
+    monkeypatch.setattr(due_holders, "VISITED_MIN", 1)
+    fleet = Fleet()
+    client, node = Client(fleet["a"]), fleet["a"].node
+    for name in SERVICES:
+        with_money(fleet, 10**9, name=name)
+        client.send(report(Phase.AUTHORIZE, name[-2:], Counts(20), service=name))
+    fleet.run(ms=500)
+    waiter: Any = object()
+    for name in SERVICES:
+        client.send(report(Phase.FINISH, name[-2:], Counts(20, output=20), service=name))
+        node.services[name].waiters.append(waiter)
+    fleet.run(ms=900)
+    leases = [lease for holder in node.lease_index.holders.values() for lease in holder.all_leases()]
+    assert all(lease.free for lease in leases)
+    for name in SERVICES:
+        node.services[name].waiters.clear()
+    fleet.run(seconds=2)
+    assert [lease.free for lease in leases] == [0] * len(SERVICES)
