@@ -34,5 +34,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     # A command says in a sentence what went wrong; gRPC's core would say it besides, in a form of its own.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # What becomes a service by `serve` says what that says, such as failed handshakes.
+    if "serve" not in sys.argv:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app()

@@ -1,7 +1,6 @@
 """Logs, structured, on stderr: stdout belongs to the line that says where the program serves."""
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
@@ -45,11 +44,7 @@ def parse_levels(text: str) -> LogLevels:
 
 
 def configure_logging(log_format: LogFormat, levels: LogLevels = _INFO) -> None:
-    """Send the logs of this program and of its libraries to stderr in one format; a line of a call says which.
-
-    gRPC's core, which is no Python, writes there by itself; it keeps to errors unless its own variable says otherwise.
-    """
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else a line in its own form whenever a peer ends a connection
+    """Send the logs of this program and of its libraries to stderr in one format; a line of a call says which."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_call,

@@ -20,10 +20,16 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err == ("The command needs typer, which comes with: pip install 'tallygate[cli]'\n")
 
 
-def test_what_went_wrong_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the command, in a sentence; gRPC's core is silent unless its own variable is set."""
+@pytest.mark.parametrize(
+    ("arguments", "verbosity"), [(["service", "list"], "NONE"), (["control", "serve", "--insecure"], None)]
+)
+def test_what_went_wrong_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], verbosity: str | None
+) -> None:
+    """By the command, in a sentence; gRPC's core is silent unless its own variable is set. A service decides itself."""
     monkeypatch.setenv("GRPC_VERBOSITY", "")
     monkeypatch.delenv("GRPC_VERBOSITY")
     monkeypatch.setattr(app, "app", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["tallygate", *arguments])
     app.main()
-    assert os.environ["GRPC_VERBOSITY"] == "NONE"
+    assert os.environ.get("GRPC_VERBOSITY") == verbosity

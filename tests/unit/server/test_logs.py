@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,17 +33,6 @@ class Metadata:
 
     def invocation_metadata(self) -> Any:
         return self._pairs
-
-
-@pytest.mark.usefixtures("logging_restored")
-@pytest.mark.parametrize(("before", "after"), [(None, "ERROR"), ("DEBUG", "DEBUG")])
-def test_grpc_writes_errors_alone(before: str | None, after: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its core knows nothing of our format; who sets its variable gets what it says."""
-    monkeypatch.setenv("GRPC_VERBOSITY", before or "")
-    if before is None:
-        monkeypatch.delenv("GRPC_VERBOSITY")
-    configure_logging("json")
-    assert os.environ["GRPC_VERBOSITY"] == after
 
 
 def test_levels_are_written_for_all_and_for_modules() -> None:
