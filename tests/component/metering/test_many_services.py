@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from control_service.domain.pot import Quantity
+from metering_service import IS_COMPILED
 from metering_service.domain.counts import Counts
 from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseStatement
 from metering_service.domain.pot import PotKind
@@ -24,6 +25,7 @@ from tests.harness.metering.fake_control import VALID_FOR_NS
 from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import with_trial
 
+IN_PYTHON = pytest.mark.skipif(IS_COMPILED, reason="what is compiled takes no patches")
 SERVICES = [f"accounts/acme/services/s{number:02d}" for number in range(40)]
 QUOTA_TOKENS = 100_000
 ONE_EXCHANGE = 20
@@ -209,6 +211,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
     return looks
 
 
+@IN_PYTHON
 def test_what_one_exchange_does_is_bounded_by_what_it_has_room_for(
     fleet: Fleet, client: Client, looks: "Counter[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +229,7 @@ def test_what_one_exchange_does_is_bounded_by_what_it_has_room_for(
     assert len(said) == len(SERVICES)
 
 
+@IN_PYTHON
 def test_a_request_that_waits_is_heard_before_a_crowd(
     fleet: Fleet, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +245,7 @@ def test_a_request_that_waits_is_heard_before_a_crowd(
     assert len(said) >= len(SERVICES[-3:]) + 1
 
 
+@IN_PYTHON
 def test_a_lease_at_rest_is_left_alone(fleet: Fleet, client: Client, looks: "Counter[str]") -> None:
     """It takes nothing of each exchange: what its requests hold is known, and time alone changes it no more."""
     assert client.session.idle
@@ -250,6 +255,7 @@ def test_a_lease_at_rest_is_left_alone(fleet: Fleet, client: Client, looks: "Cou
     assert not looks
 
 
+@IN_PYTHON
 def test_idle_services_are_looked_for_a_few_at_a_time(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Housekeeping does not go through all of them each second, and yet forgets each that is idle."""
     monkeypatch.setattr(config_intake, "VISITED_AT_ONCE", 10)
@@ -266,6 +272,7 @@ def test_idle_services_are_looked_for_a_few_at_a_time(fleet: Fleet, monkeypatch:
     assert list(node.services) == SERVICES[:1]
 
 
+@IN_PYTHON
 def test_a_crowd_that_waits_for_control_is_decided_on_when_there_is_news(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

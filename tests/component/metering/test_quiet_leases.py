@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from metering_service import IS_COMPILED
 from metering_service.domain.counts import Counts
 from metering_service.domain.lease import LeaseStatement
 from metering_service.domain.report import Phase
@@ -49,6 +50,7 @@ class Looks:
                     assert unseen.statement(now_ns, idle=holder.is_at_rest) is None
 
 
+@pytest.mark.skipif(IS_COMPILED, reason="what is compiled takes no patches")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_lease_that_is_left_alone_has_nothing_to_say(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Whatever pays, however much is left of it, and whatever happened before."""
