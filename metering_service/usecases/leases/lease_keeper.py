@@ -137,17 +137,16 @@ class LeaseKeeper:
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 statements.append(statement)
-        holder.next_look_ns = now_ns if statements else self._next_look_ns(holder, now_ns)
+        holder.next_look_ns = now_ns if statements else self._next_look_ns(holder, now_ns, idle=idle)
         return statements
 
-    def _next_look_ns(self, holder: LeaseHolder, now_ns: int) -> int:
+    def _next_look_ns(self, holder: LeaseHolder, now_ns: int, *, idle: bool) -> int:
         """When time alone may give its leases something to say, where a look has just found nothing.
 
         What waits, and a service for which a reserve is kept, goes without anything happening to a lease.
         """
         if holder.is_waited_for:
             return now_ns
-        idle = holder.is_at_rest
         looks_ns = [lease.next_look_ns(now_ns, idle=idle) for lease in holder.all_leases()]
         if any(lease.demand.reserve for lease in holder.all_leases()):
             kept_ns, services = self._node.settings.reserve_kept_ns, self._node.services
